@@ -1,3 +1,10 @@
 """Normalizing flows for TensorFlow Probability that train with Keras 3."""
 
 from tfp_flows import transformers
+from tfp_flows import conditioners
+from tfp_flows import bijectors
+from tfp_flows import flows
+from tfp_flows.flow_model import FlowModel
+from tfp_flows import datasets
+
+__all__ = ["transformers", "conditioners", "bijectors", "flows", "FlowModel", "datasets"]

@@ -1,0 +1,102 @@
+"""The one bridge between Keras weights and the variables of TFP objects, each counted once.
+
+TFP finds variables by `tf.Module`, Keras by `keras.layers.Layer`; neither sees the other's. Two steps join them:
+
+- `weights_of(layer)` lists a Keras layer's weights as `tf.Variable`s. A bijector that keeps the list as an attribute
+  counts them.
+- `layers_of(module)` gives Keras layers that hold, by identity and not as copies, every variable of a TFP object.
+"""
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+
+def weights_of(layer):
+    """The weights of a built Keras layer as a list of `tf.Variable`s."""
+    return [weight.value for weight in layer.variables]
+
+
+def layers_of(module):
+    """Keras layers that hold every variable of a TFP object, one layer for each part that owns some.
+
+    A part is a bijector or a distribution; each variable belongs to the innermost part around it. Keras layers that a
+    part holds as attributes (conditioners) become sublayers, with their regularizers, constraints and names.
+
+    Arguments:
+      module: a `tf.Module`: any `tfd.Distribution` or `tfb.Bijector`.
+
+    Returns: a list of Keras layers, in the order in which the parts stand in `module`.
+    """
+    parts = [part for part in (module, *module.submodules) if isinstance(part, (tfb.Bijector, tfd.Distribution))]
+    seen, layers = set(), []
+    for part in reversed(parts):  # submodules come after the parts that hold them, so the innermost claims first
+        sublayers = _claim(_attributes(part, keras.layers.Layer), seen)
+        seen.update(id(variable) for layer in sublayers for variable in weights_of(layer))
+        variables = _claim(part.variables, seen)
+        if sublayers or variables:
+            # The part's own class name is what `summary()` shows.
+            kind = type(type(part).__name__.strip("_"), (_Part,), {})
+            layers.append(kind(part.name, sublayers, variables))
+    return layers[::-1]
+
+
+class AdoptedVariable(keras.Variable):
+    """A Keras weight that is an existing `tf.Variable`, not a copy of it.
+
+    It rests on a behaviour of Keras that is not documented: `keras.Variable.__init__` stores what
+    `_initialize_with_initializer` leaves in `_value`. tests/test_tracking.py pins it.
+    """
+
+    def __init__(self, variable):
+        self._adopted = variable
+        super().__init__(
+            _never_called,
+            shape=variable.shape,
+            dtype=variable.dtype.name,
+            trainable=variable.trainable,
+            name=variable.name.split(":")[0].replace("/", "."),
+        )
+        # An optimizer applies the constraint of a Keras weight after each step; TFP's networks keep their masks so.
+        # tf_keras puts it on the variable; a plain `tf.Variable` has None.
+        constraint = getattr(variable, "constraint", None)
+        if constraint is not None:
+            self.constraint = lambda weight: constraint(tf.convert_to_tensor(weight))
+
+    def _initialize_with_initializer(self, initializer):
+        self._value = self._adopted
+
+
+class _Part(keras.layers.Layer):
+    """The weights of one bijector or distribution, as Keras shows, saves and freezes them."""
+
+    def __init__(self, name, sublayers, variables):
+        super().__init__(name=name.strip("_").replace("/", "_") or None, autocast=False)
+        self.sublayers = sublayers
+        for variable in variables:
+            self._track_variable(AdoptedVariable(variable))
+        self.built = True
+
+
+def _never_called(shape, dtype=None):
+    raise RuntimeError(
+        "Expected Keras to leave the initialization of a variable to `_initialize_with_initializer`, as versions 3.7 "
+        "to 3.15 do; this version does not, so existing variables cannot become Keras weights. "
+        f"Received: keras=={keras.__version__}"
+    )
+
+
+def _attributes(module, kind):
+    """The instances of `kind` among the attributes of one module, those of its submodules left out."""
+    return list(module._flatten(recursive=False, predicate=lambda leaf: isinstance(leaf, kind)))
+
+
+def _claim(items, seen):
+    """Those of `items` not seen before, each once; they are seen now."""
+    fresh = []
+    for item in items:
+        if id(item) not in seen:
+            seen.add(id(item))
+            fresh.append(item)
+    return fresh

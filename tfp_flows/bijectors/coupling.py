@@ -1,0 +1,237 @@
+"""Coupling flows: some coordinates pass unchanged and say how the others are transformed."""
+
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows._checks import check_positive_integers
+from tfp_flows.bijectors.bijector import Bijector
+from tfp_flows.conditioners.context import call_conditioner
+from tfp_flows.conditioners.mlp import MLP
+from tfp_flows.transformers.affine import Additive, Affine
+
+
+def coupling_mask(mask, event_size):
+    """The boolean `[event_size]` mask of the coordinates that pass unchanged: the b of Dinh et al. 2017.
+
+    Arguments:
+      mask: "half", the first half; "alternate", every other one from the first; or a boolean array.
+
+    Raises: ValueError for anything else, or where all or none of the coordinates pass.
+    """
+    index = np.arange(event_size)
+    if isinstance(mask, str) and mask == "half":
+        mask = index < event_size // 2
+    elif isinstance(mask, str) and mask == "alternate":
+        mask = index % 2 == 0
+    array = np.asarray(mask)
+    if array.dtype != bool or array.shape != (event_size,):
+        raise ValueError(f'Expected `mask` to be "half", "alternate" or {event_size} booleans. Received: mask={mask!r}')
+    if array.all() or not array.any():
+        raise ValueError(
+            "Expected a coupling to leave some coordinates unchanged and to transform others, so at least 2 in all. "
+            f"Received: event_size={event_size}, mask={array.tolist()}"
+        )
+    return array
+
+
+class Coupling(Bijector):
+    """A coupling layer: a transformer of some coordinates, conditioned on the others.
+
+    Forward: x_a = z_a, x_b = g(z_b; θ(z_a, c)), log|det ∂x/∂z| = Σ_b log g'(z_b).
+    Inverse: z_a = x_a, z_b = g⁻¹(x_b; θ(x_a, c)), log|det ∂z/∂x| = -Σ_b log g'(z_b).
+    Both directions cost one pass of the conditioner θ.
+
+    Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
+
+    Arguments:
+      event_size: the number of coordinates, at least 2.
+      transformer: g, a `tff.transformers.Transformer`.
+      mask: the coordinates a that pass unchanged: "half" (the first half), "alternate" (every other one from the
+        first), or `event_size` booleans.
+      conditioner: θ, any Keras layer that maps `[..., size of a]` to `[..., P * size of b]`, parameter by parameter
+        (P parameters a coordinate). If its `call` has an argument `context` it gets the context there, else side by
+        side with the input. None makes an `MLP` of `hidden_units` and `activation`, which starts the layer at
+        the transformer's initial parameters, so as the identity.
+      context_size, hidden_units, activation, dtype, seed, validate_args, name: see `Bijector` and `MLP`.
+
+    Raises: ValueError for a bad mask or size, or a conditioner whose output has the wrong size.
+
+    Source: Dinh et al. 2014, arXiv 1410.8516, section 3.2; the mask: Dinh et al. 2017, arXiv 1605.08803, section 3.4.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> coupling = tff.bijectors.Coupling(5, tff.transformers.Affine(), mask=[True, False, True, False, False])
+    >>> coupling.forward(tf.ones([2, 5])).numpy().tolist()[0]
+    [1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        event_size,
+        transformer,
+        mask="half",
+        conditioner=None,
+        context_size=0,
+        hidden_units=(64, 64),
+        activation="relu",
+        dtype=tf.float32,
+        seed=None,
+        validate_args=False,
+        name=None,
+    ):
+        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+        self.transformer = transformer
+        self.mask = coupling_mask(mask, self.event_size)
+        self._unchanged = np.flatnonzero(self.mask)
+        self._transformed = np.flatnonzero(~self.mask)
+        # Where each coordinate of x stands in (x_a, x_b) side by side.
+        self._order = np.argsort(np.concatenate([self._unchanged, self._transformed]))
+        self._shape = (transformer.num_parameters, len(self._transformed))
+        if conditioner is None:
+            conditioner = MLP(
+                len(self._unchanged),
+                self._shape[0] * self._shape[1],
+                hidden_units,
+                activation,
+                self.context_size,
+                output_bias=np.repeat(transformer.initial_parameters(), self._shape[1]),
+                seed=self.seed,
+                dtype=self.dtype.name,
+            )
+        else:
+            self._check_conditioner(conditioner)
+        self.conditioner = self._track_layer(conditioner)
+
+    def _forward_and_log_det(self, z, context):
+        return self._transform(self.transformer.forward, z, context)
+
+    def _inverse_and_log_det(self, x, context):
+        return self._transform(self.transformer.inverse, x, context)
+
+    def _transform(self, transform, event, context):
+        unchanged, transformed = take(event, self._unchanged), take(event, self._transformed)
+        parameters = tf.cast(call_conditioner(self.conditioner, unchanged, context), self.dtype)
+        parameters = tf.reshape(parameters, tf.concat([tf.shape(parameters)[:-1], self._shape], 0))
+        transformed, log_derivative = transform(transformed, parameters)
+        event = take(tf.concat([unchanged, transformed], -1), self._order)
+        return event, tf.reduce_sum(log_derivative, -1)
+
+    def _check_conditioner(self, layer):
+        """Builds the user's own layer by calling it on one point, and checks what comes out."""
+        point = tf.zeros([1, len(self._unchanged)], self.dtype)
+        context = tf.zeros([1, self.context_size], self.dtype) if self.context_size else None
+        output = call_conditioner(layer, point, context)
+        if output.shape != (1, self._shape[0] * self._shape[1]):
+            raise ValueError(
+                f"`{self.name}` expected a conditioner that maps shape {tuple(point.shape)} to "
+                f"(1, {self._shape[0]} * {self._shape[1]}), for {self._shape[0]} parameters a coordinate and "
+                f"{self._shape[1]} coordinates. Received: output shape {tuple(output.shape)}"
+            )
+        if self.dtype == tf.float64 and output.dtype != tf.float64:
+            raise ValueError(
+                f'`{self.name}` expected a conditioner of dtype float64 (build it with dtype="float64"). '
+                f"Received: output dtype {output.dtype.name}"
+            )
+
+
+def take(event, index):
+    """The coordinates of `event` at `index`: a slice where they lie side by side, which is cheaper than a gather."""
+    first, last = index[0], index[-1]
+    if np.array_equal(index, np.arange(first, last + 1)):
+        return event if last + 1 - first == event.shape[-1] else event[..., first : last + 1]
+    return tf.gather(event, index, axis=-1)
+
+
+class NICE(Coupling):
+    """The additive coupling of NICE: `Coupling` with the transformer `Additive`; its log-determinant is 0.
+
+    Forward: x_a = z_a, x_b = z_b + m(z_a, c). Inverse: z_a = x_a, z_b = x_b - m(x_a, c).
+    Both directions cost one pass of m. The paper's diagonal scale after the last layer is a bijector of its own,
+    `tfb.Scale`, in `tff.flows.nice`.
+
+    Shapes, arguments and errors: see `Coupling`.
+
+    Source: Dinh et al. 2014, arXiv 1410.8516, equations 8 and 9.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.bijectors.NICE(3).inverse_log_det_jacobian(tf.ones([3])).numpy().item()
+    0.0
+    """
+
+    def __init__(
+        self,
+        event_size,
+        mask="half",
+        conditioner=None,
+        context_size=0,
+        hidden_units=(64, 64),
+        activation="relu",
+        dtype=tf.float32,
+        seed=None,
+        validate_args=False,
+        name=None,
+    ):
+        super().__init__(
+            event_size,
+            Additive(),
+            mask,
+            conditioner,
+            context_size,
+            hidden_units,
+            activation,
+            dtype,
+            seed,
+            validate_args,
+            name,
+        )
+
+
+class RealNVP(Coupling):
+    """The affine coupling of RealNVP: `Coupling` with the transformer `Affine`; with a context, that of a cINN.
+
+    Forward: x_a = z_a, x_b = z_b exp(s(z_a, c)) + t(z_a, c), log-determinant Σ s.
+    Inverse: z_a = x_a, z_b = (x_b - t(x_a, c)) exp(-s(x_a, c)), log-determinant -Σ s.
+    Both directions cost one pass of the network that gives s and t.
+
+    Shapes, arguments and errors: see `Coupling`; and
+      log_scale_bound: |s| stays below it, see `tff.transformers.Affine`.
+
+    Source: Dinh et al. 2017, arXiv 1605.08803, equations 7 to 9; cINN: Ardizzone et al. 2019, arXiv 1907.02392.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.bijectors.RealNVP(3, context_size=2).forward(tf.ones([5, 3]), context=tf.ones([2])).shape
+    TensorShape([5, 3])
+    """
+
+    def __init__(
+        self,
+        event_size,
+        mask="half",
+        conditioner=None,
+        log_scale_bound=3.0,
+        context_size=0,
+        hidden_units=(64, 64),
+        activation="relu",
+        dtype=tf.float32,
+        seed=None,
+        validate_args=False,
+        name=None,
+    ):
+        super().__init__(
+            event_size,
+            Affine(log_scale_bound),
+            mask,
+            conditioner,
+            context_size,
+            hidden_units,
+            activation,
+            dtype,
+            seed,
+            validate_args,
+            name,
+        )

@@ -1,0 +1,33 @@
+"""How a context reaches the bijectors inside a distribution: TFP's own route of keyword arguments by name."""
+
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+
+def context_size_of(part):
+    """The length of the context vectors that a distribution or bijector takes; 0 if it takes none."""
+    return max((getattr(module, "context_size", 0) for module in (part, *part.submodules)), default=0)
+
+
+def context_arguments(part, context):
+    """The keyword arguments that bring a context to every conditional bijector inside a distribution or bijector.
+
+    A `tfb.Chain` hands `{name: arguments}` to its parts, a `tfb.Invert` and most distributions hand on what they get,
+    and a `tfd.TransformedDistribution` takes `bijector_kwargs` and `distribution_kwargs`.
+    """
+    if context is None or not context_size_of(part):
+        return {}
+    if isinstance(part, tfd.TransformedDistribution):
+        arguments = {
+            "bijector_kwargs": context_arguments(part.bijector, context),
+            "distribution_kwargs": context_arguments(part.distribution, context),
+        }
+        return {name: value for name, value in arguments.items() if value}
+    if isinstance(part, tfb.Invert):
+        return context_arguments(part.bijector, context)
+    if hasattr(part, "bijectors"):
+        arguments = {bijector.name: context_arguments(bijector, context) for bijector in part.bijectors}
+        return {name: value for name, value in arguments.items() if value}
+    if isinstance(part, tfd.Distribution):
+        return context_arguments(part.distribution, context)  # Independent, Sample
+    return {"context": context}

@@ -1,0 +1,5 @@
+"""(Untouched part of x, context) -> parameters: Keras 3 layers, no probability inside."""
+
+from tfp_flows.conditioners.mlp import MLP, ResidualMLP
+
+__all__ = ["MLP", "ResidualMLP"]

@@ -1,0 +1,28 @@
+"""How a context enters a conditioner."""
+
+import inspect
+
+import tensorflow as tf
+
+
+def concatenate(x, context):
+    """x and the context side by side on the last axis; their batch shapes broadcast.
+
+    Shapes: x `[..., D]`, context `[..., C]`; the result is `[..., D + C]`.
+    """
+    if context is None:
+        return x
+    batch_shape = tf.broadcast_dynamic_shape(tf.shape(x)[:-1], tf.shape(context)[:-1])
+    parts = [tf.broadcast_to(part, tf.concat([batch_shape, tf.shape(part)[-1:]], 0)) for part in (x, context)]
+    joined = tf.concat(parts, -1)
+    return tf.ensure_shape(joined, [*tf.broadcast_static_shape(x.shape[:-1], context.shape[:-1]), joined.shape[-1]])
+
+
+def call_conditioner(layer, x, context):
+    """Calls any Keras layer as a conditioner.
+
+    A layer whose `call` has an argument named `context` receives it there; to any other it comes concatenated to x.
+    """
+    if "context" in inspect.signature(layer.call).parameters:
+        return layer(x, context=context)
+    return layer(concatenate(x, context))

@@ -1,0 +1,156 @@
+"""Dense conditioners whose last layer starts at zero, so that a new flow starts at its initial parameters."""
+
+import keras
+import numpy as np
+
+from tfp_flows._checks import check_context_size, check_positive_integers
+from tfp_flows._seeds import draw_seed, split_seed
+
+
+class _DenseConditioner(keras.layers.Layer):
+    """What the dense conditioners share: the layers that take x and c in, and the layer that gives parameters out."""
+
+    def __init__(
+        self,
+        input_size,
+        output_size,
+        hidden_units=(64, 64),
+        activation="relu",
+        context_size=0,
+        output_bias=None,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive_integers(input_size=input_size, output_size=output_size, **_named(hidden_units))
+        check_context_size(context_size)
+        self.input_size = input_size
+        self.output_size = output_size
+        self.hidden_units = tuple(hidden_units)
+        self.activation = keras.activations.get(activation)
+        self.context_size = context_size
+        self.output_bias = output_bias
+        self.seed = draw_seed(seed)
+
+        input_seed, context_seed, *seeds = split_seed(self.seed, 2 + 2 * len(self.hidden_units))
+        width = self.hidden_units[0]
+        self.input_layer = self._dense(input_size, width, input_seed)
+        self.context_layer = self._dense(context_size, width, context_seed, use_bias=False) if context_size else None
+        self._build_hidden_layers(seeds)
+        self.output_layer = self._dense(self.hidden_units[-1], output_size)
+        if output_bias is not None:
+            self.output_layer.bias.assign(output_bias)
+        self.built = True
+
+    def _dense(self, input_size, units, seed=None, use_bias=True):
+        """A built dense layer: Glorot's uniform weights from a seed, or zeros without one."""
+        initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
+        layer = keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=initializer, dtype=self.dtype_policy)
+        layer.build((None, input_size))
+        return layer
+
+    def _first(self, x, context):
+        """W₁ x + V c + b₁: the first layer of a network of (x, c) side by side.
+
+        Kept apart, a context with fewer batch dimensions than x (one observation, many samples) is multiplied once.
+        """
+        hidden = self.input_layer(x)
+        return hidden if context is None else hidden + self.context_layer(context)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "input_size": self.input_size,
+            "output_size": self.output_size,
+            "hidden_units": self.hidden_units,
+            "activation": keras.activations.serialize(self.activation),
+            "context_size": self.context_size,
+            "output_bias": None if self.output_bias is None else np.asarray(self.output_bias).tolist(),
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class MLP(_DenseConditioner):
+    """A dense network from the untouched coordinates and the context to a transformer's parameters.
+
+    h₁ = W₁ x + V c + b₁, hₖ = Wₖ φ(hₖ₋₁) + bₖ, output = W φ(h) + b, where W = 0 at the start.
+
+    Shapes: x `[..., input_size]`, context `[..., context_size]`, output `[..., output_size]`. The batch shapes of x
+    and of the context broadcast.
+
+    Arguments:
+      input_size: the number of untouched coordinates.
+      output_size: the number of parameters in all.
+      hidden_units: the widths of the hidden layers, at least one.
+      activation: φ, anything `keras.activations.get` takes.
+      context_size: C, the length of a context vector; 0 for none.
+      output_bias: the b to start from, `[output_size]`; zeros if None.
+      seed: an integer that fixes every weight; drawn if None.
+      **kwargs: `name`, `dtype`, `trainable`, as every Keras layer has them.
+
+    Raises: ValueError for sizes that are not positive integers.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.conditioners.MLP(input_size=3, output_size=4, context_size=2)(tf.ones([5, 3]), tf.ones([2])).shape
+    TensorShape([5, 4])
+    """
+
+    def _build_hidden_layers(self, seeds):
+        sizes = self.hidden_units
+        self.hidden_layers = [
+            self._dense(size, units, seed) for size, units, seed in zip(sizes[:-1], sizes[1:], seeds, strict=False)
+        ]
+
+    def call(self, x, context=None):
+        hidden = self._first(x, context)
+        for layer in self.hidden_layers:
+            hidden = layer(self.activation(hidden))
+        return self.output_layer(self.activation(hidden))
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class ResidualMLP(_DenseConditioner):
+    """A residual network from the untouched coordinates and the context to a transformer's parameters.
+
+    h₀ = W x + V c + b, hₖ = hₖ₋₁ + Bₖ φ(Aₖ φ(hₖ₋₁) + aₖ) + bₖ, output = W φ(h) + b, where W = 0 and Bₖ = 0 at the
+    start. Every entry of `hidden_units` is one block; they are all of one width.
+
+    Shapes, arguments and errors: as in `MLP`; ValueError also if the widths differ.
+
+    Source: He et al. 2016, arXiv 1603.05027 (activation before each matrix); as conditioner: Durkan et al. 2019,
+    arXiv 1906.04032, appendix B.1.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.conditioners.ResidualMLP(input_size=3, output_size=4, hidden_units=(32, 32))(tf.ones([5, 3])).shape
+    TensorShape([5, 4])
+    """
+
+    def _build_hidden_layers(self, seeds):
+        width = self.hidden_units[0]
+        if set(self.hidden_units) != {width}:
+            raise ValueError(
+                "Expected residual blocks of one width, since each adds to the one before. "
+                f"Received: hidden_units={self.hidden_units}"
+            )
+        self.blocks = [
+            (self._dense(width, width, seed), self._dense(width, width))
+            for seed, _ in zip(seeds, self.hidden_units, strict=False)
+        ]
+
+    def call(self, x, context=None):
+        hidden = self._first(x, context)
+        for inner, outer in self.blocks:
+            hidden = hidden + outer(self.activation(inner(self.activation(hidden))))
+        return self.output_layer(self.activation(hidden))
+
+
+def _named(hidden_units):
+    """The widths under names for an error; no width at all is an error too."""
+    if not hasattr(hidden_units, "__len__") or not len(hidden_units):
+        raise ValueError(f"Expected `hidden_units` to hold at least one width. Received: hidden_units={hidden_units!r}")
+    return {f"hidden_units[{k}]": units for k, units in enumerate(hidden_units)}

@@ -1,0 +1,296 @@
+"""FlowModel: any TFP distribution made a Keras model."""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from tfp_flows import saved_model, serialization
+from tfp_flows._checks import check_positive_integers
+from tfp_flows._data import as_event, check_rows, is_array
+from tfp_flows._tracking import layers_of
+from tfp_flows.condition import context_arguments, context_size_of
+from tfp_flows.likelihood import BitsPerDim, NegativeLogLikelihood
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class FlowModel(keras.Model):
+    """A Keras model of any `tfd.Distribution`: trained by `fit`, saved by `save`, served by `export`.
+
+    The model's output is log p(x) or, with a context, log p(x|c), in nats; its loss is the mean of -log p: the maximum
+    of the likelihood. It comes compiled, with Adam at 1e-3 and the norm of the gradient clipped; `compile` replaces
+    any of that.
+
+    Every `tf.Variable` of the distribution and every weight of the Keras layers inside it is a weight of the model, by
+    identity: what `fit` trains, `distribution` uses at once. `layers` holds one layer a bijector or distribution that
+    owns weights; `layer.trainable = False` freezes it, and needs a new `compile`, as always in Keras.
+
+    Data: `fit(x)`; with a context, in Keras's order of input and target, `fit(context, x)`. A `tf.data.Dataset` yields
+    `x`, `(context, x)` or `(context, x, sample_weight)`, where an unconditional model takes None for the context.
+    `sample_weight` multiplies the terms of the likelihood. NumPy arrays, tensors and pandas frames serve.
+
+    Shapes: x `[n, D]`, context `[n, C]`, log-densities `[n]`. Distributions with other event shapes, or structures of
+    tensors as `tfd.JointDistributionNamed` has them, take what their `log_prob` takes.
+
+    Arguments:
+      distribution: a `tfd.Distribution`. `FlowModel.distribution` is the same object.
+      name: the model's name.
+
+    Raises, before anything changes: TypeError for integers where the distribution takes floats; ValueError for data of
+    the wrong size, with values that are not finite, or without rows, and for a context that is missing or unexpected.
+
+    Example:
+
+    >>> import tfp_flows as tff
+    >>> model = tff.FlowModel(tff.flows.realnvp(2, num_layers=2, seed=0))
+    >>> history = model.fit(tff.datasets.two_moons(512, seed=0), epochs=2, verbose=0)
+    >>> model.sample(3, seed=1).shape
+    TensorShape([3, 2])
+    """
+
+    def __init__(self, distribution, name=None):
+        # The distribution knows its own dtypes; Keras's autocast would make float32 of them all.
+        super().__init__(name=name, autocast=False)
+        self.distribution = distribution
+        self.context_size = context_size_of(distribution)
+        self.parts = layers_of(distribution)
+        self.built = True
+        self._functions = {}
+        self.compile()
+
+    # Training
+
+    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=8, jit_compile=None, **kwargs):
+        """Configures training, as `keras.Model.compile` does, with defaults for flows.
+
+        Arguments:
+          optimizer: None for Adam at 1e-3 with the norm of the whole gradient clipped at 5.
+          loss: None for the negative log-likelihood; else anything Keras takes, called with (x, log p(x)).
+          metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
+          steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
+            batch, which for a small flow is half the time; callbacks that act on every batch then act on every 8th.
+          jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy. A
+            distribution that XLA cannot compile wants False.
+          **kwargs: everything else `keras.Model.compile` takes.
+        """
+        if jit_compile is None:
+            jit_compile = not tf.distribute.has_strategy()
+        named = {"bits_per_dim": BitsPerDim}
+        super().compile(
+            optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=5.0) if optimizer is None else optimizer,
+            loss=NegativeLogLikelihood(dtype=self.precision) if loss is None else loss,
+            metrics=[named[m]() if isinstance(m, str) and m in named else m for m in metrics or []] or None,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            **kwargs,
+        )
+
+    def fit(self, x=None, y=None, batch_size=None, *args, validation_data=None, **kwargs):
+        """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
+
+        Raises: see the class; arrays are checked whole before the first step.
+        """
+        self._check(x, y)
+        if validation_data is not None and isinstance(validation_data, (tuple, list)) and self.context_size:
+            self._check(*validation_data[:2])
+        batch_size = self._batch_size(x, batch_size, 256)
+        with self._floatx():
+            return super().fit(x, y, batch_size, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
+        with self._floatx():
+            return super().evaluate(x, y, self._batch_size(x, batch_size, 1024), *args, **kwargs)
+
+    def predict(self, x, batch_size=None, *args, **kwargs):
+        """log p(x) as a NumPy array, in nats: `predict(x)`, or `predict((context, x))`, batch by batch."""
+        with self._floatx():
+            return super().predict(x, self._batch_size(x, batch_size, 1024), *args, **kwargs)
+
+    def call(self, inputs):
+        """log p of x, or of (context, x)."""
+        context, x = inputs if self.context_size else (None, inputs)
+        return self._log_prob(x, context)
+
+    def train_step(self, data):
+        return super().train_step(self._inputs_and_target(data))
+
+    def test_step(self, data):
+        return super().test_step(self._inputs_and_target(data))
+
+    def predict_step(self, data):
+        return super().predict_step(self._inputs_and_target(data)[:1])
+
+    def _inputs_and_target(self, data):
+        """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
+        first, second, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if self.context_size and second is None and isinstance(first, (tuple, list)) and len(first) == 2:
+            first, second = first  # predict((context, x)) on arrays
+        if self.context_size and second is None:
+            raise ValueError("Expected pairs (context, x), since the distribution takes a context. Received: x alone")
+        if not self.context_size and first is not None and second is not None:
+            raise ValueError("Expected x alone, since the distribution takes no context. Received: a pair")
+        x = first if second is None else second
+        return ((first, x) if self.context_size else x), self._target(x), weight
+
+    def _target(self, x):
+        """The event as one tensor for losses and metrics: a structure's parts flat, side by side."""
+        if not tf.nest.is_nested(self.distribution.dtype):
+            return x
+        return tf.concat(
+            [tf.reshape(tf.cast(part, self.precision), [tf.shape(part)[0], -1]) for part in tf.nest.flatten(x)], 1
+        )
+
+    def _check(self, first, second=None):
+        """Checks the arrays of `fit` before anything is trained; pipelines show their batches only as they run."""
+        if self.context_size and second is None and isinstance(first, (tuple, list)):
+            first, second = first
+        context, x = (first, second) if self.context_size else (None, first)
+        if is_array(x):
+            check_rows(x, self.distribution.dtype, self.distribution.event_shape)
+        if is_array(context):
+            check_rows(context, self.precision, tf.TensorShape([self.context_size]), "contexts")
+
+    def _batch_size(self, x, batch_size, default):
+        return default if batch_size is None and is_array(x) else batch_size
+
+    @property
+    def precision(self):
+        """The float dtype of the densities, by name."""
+        dtypes = [tf.as_dtype(dtype) for dtype in tf.nest.flatten(self.distribution.dtype)]
+        return next((dtype.name for dtype in dtypes if dtype.is_floating), keras.config.floatx())
+
+    @contextlib.contextmanager
+    def _floatx(self):
+        """Keras casts arrays to its floatx on the way to a model; this makes that the distribution's precision."""
+        before = keras.config.floatx()
+        keras.config.set_floatx(self.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_floatx(before)
+
+    # The distribution, compiled
+
+    def log_prob(self, x, context=None):
+        """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`."""
+        return self._run(self._log_prob, as_event(x, self.distribution.dtype), self._as_context(context))
+
+    def sample(self, n, context=None, seed=None):
+        """Draws from p: `[n, D]`; for a context `[C]` as well, for contexts `[B, C]` `[n, B, D]`.
+
+        The same integer seed gives the same sample; None draws one from TensorFlow's generator.
+        """
+        return self._run(self._sample, _as_count(n), as_seed(seed), self._as_context(context))
+
+    def sample_and_log_prob(self, n, context=None, seed=None):
+        """Draws from p and their log-densities, at the price of the draws alone; see `sample`."""
+        return self._run(self._sample_and_log_prob, _as_count(n), as_seed(seed), self._as_context(context))
+
+    def forward(self, z, context=None):
+        """x = f(z): from the base to the data."""
+        return self._run(self._forward, as_event(z, self._bijector.inverse_dtype()), self._as_context(context))
+
+    def inverse(self, x, context=None):
+        """z = f⁻¹(x): from the data to the base."""
+        return self._run(self._inverse, as_event(x, self.distribution.dtype), self._as_context(context))
+
+    def adapt(self, x, context=None):
+        """Starts every bijector that has an `adapt` from the data that reaches it, from the data's end to the base's.
+
+        Standardize, ActNorm and Gaussianization have one. x is `[n, D]`, context `[n, C]`.
+
+        Raises: as `fit`.
+        """
+        self._check(*((context, x) if self.context_size else (x,)))
+        _adapt(self._bijector, as_event(x, self.distribution.dtype), self._as_context(context))
+
+    @property
+    def _bijector(self):
+        bijector = getattr(self.distribution, "bijector", None)
+        if bijector is None:
+            raise TypeError(
+                f"Expected a distribution with a bijector, as `tfd.TransformedDistribution`. Received: {self.distribution}"
+            )
+        return bijector
+
+    def _run(self, function, *arguments):
+        """Calls a method through a `tf.function` of its own, made once."""
+        name = function.__name__
+        if name not in self._functions:
+            self._functions[name] = tf.function(function, reduce_retracing=True, autograph=False)
+        return self._functions[name](*arguments)
+
+    def _log_prob(self, x, context):
+        x = as_event(x, self.distribution.dtype)
+        return self.distribution.log_prob(x, **context_arguments(self.distribution, context))
+
+    def _sample(self, n, seed, context):
+        arguments = context_arguments(self.distribution, context)
+        return self.distribution.sample(_sample_shape(n, context), seed=seed, **arguments)
+
+    def _sample_and_log_prob(self, n, seed, context):
+        arguments = context_arguments(self.distribution, context)
+        return self.distribution.experimental_sample_and_log_prob(_sample_shape(n, context), seed=seed, **arguments)
+
+    def _forward(self, z, context):
+        return self._bijector.forward(z, **context_arguments(self._bijector, context))
+
+    def _inverse(self, x, context):
+        return self._bijector.inverse(x, **context_arguments(self._bijector, context))
+
+    def _as_context(self, context):
+        """The context as a new tensor, or an error if it is missing, unexpected or of the wrong size."""
+        if context is None and not self.context_size:
+            return None
+        if context is None or not self.context_size or np.shape(context)[-1:] != (self.context_size,):
+            expected = f"a context of size {self.context_size}" if self.context_size else "no context"
+            received = "None" if context is None else f"shape {np.shape(context)}"
+            raise ValueError(f"Expected {expected}. Received: context of {received}")
+        return as_event(context, self.precision)
+
+    # Saving
+
+    def get_config(self):
+        return {"name": self.name, "distribution": serialization.to_config(self.distribution)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(serialization.from_config(config["distribution"]), config.get("name"))
+
+    def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
+        """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tff.saved_model`."""
+        if format != "tf_saved_model" or kwargs:
+            raise ValueError(f'Expected format="tf_saved_model" and no more. Received: format={format!r}, {kwargs}')
+        saved_model.write(self, filepath)
+
+
+def _as_count(n):
+    if not tf.is_tensor(n):
+        check_positive_integers(n=n)
+    return tf.cast(n, tf.int32)
+
+
+def as_seed(seed):
+    """A stateless seed, `[2]` int32: the same for the same integer, another each time for None."""
+    if seed is None:
+        return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+    return tf.stack([tf.cast(seed, tf.int32), 0])
+
+
+def _sample_shape(n, context):
+    """[n], and the batch shape of the contexts after it."""
+    return [n] if context is None else tf.concat([[n], tf.shape(context)[:-1]], 0)
+
+
+def _adapt(bijector, x, context):
+    """Adapts the parts of a bijector in the order in which data meets them; returns what comes out at the base."""
+    if isinstance(bijector, tfb.Chain):
+        for part in bijector.bijectors:
+            x = _adapt(part, x, context)
+        return x
+    if hasattr(bijector, "adapt"):
+        bijector.adapt(x, context)
+    return tf.identity(bijector.inverse(x, **context_arguments(bijector, context)))

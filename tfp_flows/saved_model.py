@@ -1,0 +1,66 @@
+"""SavedModels of a FlowModel: its methods as graphs that need TensorFlow and nothing else."""
+
+import tensorflow as tf
+
+from tfp_flows._tracking import weights_of
+
+
+def write(model, path):
+    """Writes a FlowModel's methods as functions and, under the same names, as signatures for servers.
+
+    `tf.saved_model.load(path)` has `log_prob(x)`, `sample(n, seed)`, `sample_and_log_prob(n, seed)` and, where the
+    distribution is made by a bijector, `forward(z)` and `inverse(x)`; each takes `context` as its last argument where
+    there is one. The batch size is open.
+
+    Shapes: x and z `[batch, D]`, n and seed int32 scalars, contexts `[batch, C]`, and in sampling `[B, C]` for draws
+    `[n, B, D]`. Signatures take the same arguments by name and return dictionaries such as {"sample": ...,
+    "log_prob": ...}; a distribution over structures of tensors has functions only.
+
+    The variables are those of the distribution, each once, under `model_variables`.
+    """
+    module = tf.Module()
+    module.model_variables = [weight for part in model.parts for weight in weights_of(part)]
+    signatures = {}
+    for name, (method, specs) in _methods(model).items():
+        function = tf.function(method, input_signature=specs)
+        setattr(module, name, function)
+        if not tf.nest.is_nested(model.distribution.dtype):
+            signatures[name] = _signature(name, function, specs)
+    tf.saved_model.save(module, path, signatures=signatures)
+
+
+def _methods(model):
+    """The methods by name, each with the specification of its arguments."""
+    distribution = model.distribution
+
+    def event(name):
+        return tf.nest.map_structure(
+            lambda dtype, shape: tf.TensorSpec([None, *shape], dtype, name=name),
+            distribution.dtype,
+            distribution.event_shape,
+        )
+
+    draw = [tf.TensorSpec([], tf.int32, name="n"), tf.TensorSpec([], tf.int32, name="seed")]
+    context = [tf.TensorSpec([None, model.context_size], model.precision, name="context")] if model.context_size else []
+    methods = {
+        "log_prob": (lambda x, context=None: model.log_prob(x, context), [event("x"), *context]),
+        "sample": (lambda n, seed, context=None: model.sample(n, context, seed), [*draw, *context]),
+        "sample_and_log_prob": (
+            lambda n, seed, context=None: model.sample_and_log_prob(n, context, seed),
+            [*draw, *context],
+        ),
+    }
+    if hasattr(distribution, "bijector"):
+        methods["forward"] = (lambda z, context=None: model.forward(z, context), [event("z"), *context])
+        methods["inverse"] = (lambda x, context=None: model.inverse(x, context), [event("x"), *context])
+    return methods
+
+
+def _signature(name, function, specs):
+    """The function with named results, as servers want them."""
+
+    @tf.function(input_signature=specs)
+    def served(*arguments):
+        return dict(zip(name.split("_and_"), tf.nest.flatten(function(*arguments)), strict=True))
+
+    return served
