@@ -3,6 +3,7 @@
 import abc
 import inspect
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
@@ -104,12 +105,7 @@ class Bijector(tfb.Bijector):
         return self._inverse_and_log_det(*self._checked(x, context))[1]
 
     def _checked(self, event, context):
-        """Event and context as tensors of the right dtype and size, or an error that names this bijector."""
-        if event.shape.rank == 0 or event.shape[-1] not in (None, self.event_size):
-            raise ValueError(
-                f"`{self.name}` expected events of size {self.event_size} on the last axis. "
-                f"Received: shape {tuple(event.shape)}"
-            )
+        """Event and context as tensors of one batch shape, or an error that names this bijector."""
         if self.validate_args:
             event = tf.debugging.check_numerics(event, f"`{self.name}` expected finite events.")
         if self.context_size:
@@ -133,23 +129,28 @@ class Bijector(tfb.Bijector):
             )
         return context
 
-    # The doors through which TFP lets values in: it would make floats of NumPy's integers in silence.
+    # The doors through which TFP lets values in. TFP would make floats of NumPy's integers in silence.
 
     def _call_forward(self, x, name, **kwargs):
-        return super()._call_forward(self._not_integer(x), name, **kwargs)
+        return super()._call_forward(self._checked_event(x), name, **kwargs)
 
     def _call_inverse(self, y, name, **kwargs):
-        return super()._call_inverse(self._not_integer(y), name, **kwargs)
+        return super()._call_inverse(self._checked_event(y), name, **kwargs)
 
     def _call_forward_log_det_jacobian(self, x, event_ndims, name, **kwargs):
-        return super()._call_forward_log_det_jacobian(self._not_integer(x), event_ndims, name, **kwargs)
+        return super()._call_forward_log_det_jacobian(self._checked_event(x), event_ndims, name, **kwargs)
 
     def _call_inverse_log_det_jacobian(self, y, event_ndims, name, **kwargs):
-        return super()._call_inverse_log_det_jacobian(self._not_integer(y), event_ndims, name, **kwargs)
+        return super()._call_inverse_log_det_jacobian(self._checked_event(y), event_ndims, name, **kwargs)
 
-    def _not_integer(self, event):
-        dtype = getattr(event, "dtype", None)
-        if dtype is not None and not tf.as_dtype(dtype).is_floating:
+    def _checked_event(self, event):
+        shape = event.shape if tf.is_tensor(event) else tf.TensorShape(np.shape(event))
+        if shape.rank == 0 or (shape.rank and shape[-1] not in (None, self.event_size)):
+            raise ValueError(
+                f"`{self.name}` expected events of size {self.event_size} on the last axis. Received: shape {shape}"
+            )
+        dtype = getattr(event, "dtype", self.dtype)
+        if not tf.as_dtype(dtype).is_floating:
             raise TypeError(f"`{self.name}` expected events of dtype {self.dtype.name}. Received: {dtype}")
         return event
 

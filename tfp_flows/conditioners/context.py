@@ -19,10 +19,17 @@ def concatenate(x, context):
 
 
 def call_conditioner(layer, x, context):
-    """Calls any Keras layer as a conditioner.
+    """Calls any Keras layer as a conditioner, with the batch shapes that Keras layers take.
 
-    A layer whose `call` has an argument named `context` receives it there; to any other it comes concatenated to x.
+    A layer whose `call` has an argument named `context` receives it there. To any other, a user's own, the context
+    comes concatenated to x and all batch dimensions come as one, as a `keras.Input` demands.
     """
-    if "context" in inspect.signature(layer.call).parameters:
-        return layer(x, context=context)
-    return layer(concatenate(x, context))
+    if "context" not in inspect.signature(layer.call).parameters:
+        joined = concatenate(x, context)
+        rows = layer(tf.reshape(joined, [-1, joined.shape[-1]]))
+        return tf.reshape(rows, tf.concat([tf.shape(joined)[:-1], rows.shape[-1:]], 0))
+    if x.shape.rank == 1:  # a Keras layer wants a batch
+        return call_conditioner(layer, x[tf.newaxis], context)[0]
+    if context is not None and context.shape.rank == 1:
+        context = context[tf.newaxis]
+    return layer(x, context=context)

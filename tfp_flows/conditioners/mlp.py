@@ -34,18 +34,22 @@ class _DenseConditioner(keras.layers.Layer):
 
         input_seed, context_seed, *seeds = split_seed(self.seed, 2 + 2 * len(self.hidden_units))
         width = self.hidden_units[0]
-        self.input_layer = self._dense(input_size, width, input_seed)
-        self.context_layer = self._dense(context_size, width, context_seed, use_bias=False) if context_size else None
+        self.input_layer = self._dense("input", input_size, width, input_seed)
+        self.context_layer = None
+        if context_size:
+            self.context_layer = self._dense("context", context_size, width, context_seed, use_bias=False)
         self._build_hidden_layers(seeds)
-        self.output_layer = self._dense(self.hidden_units[-1], output_size)
+        self.output_layer = self._dense("output", self.hidden_units[-1], output_size)
         if output_bias is not None:
             self.output_layer.bias.assign(output_bias)
         self.built = True
 
-    def _dense(self, input_size, units, seed=None, use_bias=True):
+    def _dense(self, name, input_size, units, seed=None, use_bias=True):
         """A built dense layer: Glorot's uniform weights from a seed, or zeros without one."""
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
-        layer = keras.layers.Dense(units, use_bias=use_bias, kernel_initializer=initializer, dtype=self.dtype_policy)
+        layer = keras.layers.Dense(
+            units, use_bias=use_bias, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
+        )
         layer.build((None, input_size))
         return layer
 
@@ -101,7 +105,8 @@ class MLP(_DenseConditioner):
     def _build_hidden_layers(self, seeds):
         sizes = self.hidden_units
         self.hidden_layers = [
-            self._dense(size, units, seed) for size, units, seed in zip(sizes[:-1], sizes[1:], seeds, strict=False)
+            self._dense(f"hidden_{k}", size, units, seed)
+            for k, (size, units, seed) in enumerate(zip(sizes[:-1], sizes[1:], seeds, strict=False))
         ]
 
     def call(self, x, context=None):
@@ -138,8 +143,8 @@ class ResidualMLP(_DenseConditioner):
                 f"Received: hidden_units={self.hidden_units}"
             )
         self.blocks = [
-            (self._dense(width, width, seed), self._dense(width, width))
-            for seed, _ in zip(seeds, self.hidden_units, strict=False)
+            (self._dense(f"inner_{k}", width, width, seed), self._dense(f"outer_{k}", width, width))
+            for k, (seed, _) in enumerate(zip(seeds, self.hidden_units, strict=False))
         ]
 
     def call(self, x, context=None):

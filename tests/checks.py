@@ -1,0 +1,253 @@
+"""The contract of every bijector, one function a sentence. Values that TFP's cache knows go through `tf.identity`."""
+
+import json
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+import tfp_flows as tff
+from tests.cases import events
+from tfp_flows import serialization
+from tfp_flows.condition import context_arguments
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+METHODS = ("forward", "inverse", "forward_log_det_jacobian", "inverse_log_det_jacobian")
+
+
+def call(bijector, method, x, context=None):
+    """One of TFP's methods on a tensor the cache has not seen, with the context on TFP's own route."""
+    return getattr(bijector, method)(tf.identity(x), **context_arguments(bijector, context))
+
+
+def assert_close(case, got, expected, dtype, room=1.0):
+    tolerance = TOLERANCE[dtype] * case.room * room
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def round_trip(case, bijector, dtype):
+    x, context = events(case, dtype, (16,))
+    for there, back in (("forward", "inverse"), ("inverse", "forward")):
+        y = call(bijector, there, x, context)
+        assert_close(case, call(bijector, back, y, context), x, dtype)
+
+
+def log_det_is_that_of_the_jacobian(case, bijector, dtype):
+    x, context = events(case, dtype)
+    for method in ("forward", "inverse"):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            y = call(bijector, method, x, context)
+        jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+        expected = np.linalg.slogdet(jacobian)[1]
+        got = call(bijector, f"{method}_log_det_jacobian", x, context)
+        # A determinant of D x D is a sum of many products.
+        assert_close(case, got, expected, dtype, room=10 * case.event_size)
+
+
+def log_dets_are_opposite(case, bijector, dtype):
+    x, context = events(case, dtype)
+    y = call(bijector, "forward", x, context)
+    assert_close(
+        case,
+        call(bijector, "forward_log_det_jacobian", x, context),
+        -call(bijector, "inverse_log_det_jacobian", y, context),
+        dtype,
+        room=case.event_size,
+    )
+
+
+def value_and_log_det_agree_in_the_cache(case, bijector, dtype):
+    x, context = events(case, dtype)
+    arguments = context_arguments(bijector, context)
+    for method in ("forward", "inverse"):
+        fresh = tf.identity(x)
+        kept = getattr(bijector, method)(fresh, **arguments)
+        cached = getattr(bijector, f"{method}_log_det_jacobian")(fresh, **arguments)
+        assert_close(case, kept, call(bijector, method, x, context), dtype)
+        assert_close(case, cached, call(bijector, f"{method}_log_det_jacobian", x, context), dtype)
+
+
+def batch_equals_loop(case, bijector, dtype):
+    x, context = events(case, dtype, (2, 3))
+    for method in METHODS:
+        whole = call(bijector, method, x, context)
+        for index in np.ndindex(2, 3):
+            one = call(bijector, method, x[index], None if context is None else context[index])
+            assert_close(case, whole[index], one, dtype, room=10)
+
+
+def context_broadcasts(case, bijector, dtype):
+    if not case.context_size:
+        return
+    x, context = events(case, dtype, (3, 2))
+    for method in METHODS:
+        wide = call(bijector, method, x, tf.broadcast_to(context[:1], context.shape))
+        assert_close(case, call(bijector, method, x, context[0]), wide, dtype, room=10)
+        one = call(bijector, method, x[0, 0], context)
+        assert one.shape[:2] == (3, 2)
+
+
+def gradient_reaches_every_variable(case, bijector, dtype):
+    x, context = events(case, dtype, (8,))
+    for method in ("forward", "inverse"):
+        with tf.GradientTape() as tape:
+            y = call(bijector, method, x, context)
+            log_det = call(bijector, f"{method}_log_det_jacobian", x, context)
+            loss = tf.reduce_sum(y**2) + tf.reduce_sum(log_det)
+        for variable, gradient in zip(
+            bijector.trainable_variables, tape.gradient(loss, bijector.trainable_variables), strict=True
+        ):
+            assert gradient is not None, f"{method}: {variable.name}"
+            gradient = tf.convert_to_tensor(gradient)
+            assert np.isfinite(gradient).all(), f"{method}: {variable.name}"
+            excused = any(name in variable.name for name in case.no_gradient)
+            assert excused or np.any(gradient), f"{method}: {variable.name} has gradient 0"
+
+
+def dtype_is_kept(case, bijector, dtype):
+    x, context = events(case, dtype)
+    for method in METHODS:
+        assert call(bijector, method, x, context).dtype == dtype
+    assert {variable.dtype.name for variable in bijector.trainable_variables} <= {dtype}
+
+
+def shapes_are_those_of_the_batch(case, bijector, dtype):
+    for shape in [(), (4,), (2, 3), (0,), (2, 0)]:
+        x, context = events(case, dtype, shape)
+        for method in METHODS:
+            expected = shape if "log_det" in method else (*shape, case.event_size)
+            assert call(bijector, method, x, context).shape == expected, f"{method} of batch shape {shape}"
+
+
+def graph_with_unknown_batch_size_equals_eager(case, bijector, dtype):
+    x, context = events(case, dtype)
+    function = all_methods_of_any_batch_size(case, bijector, dtype)
+    for method, got in zip(METHODS, function(*_given(x, context)), strict=True):
+        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+
+
+def all_methods_of_any_batch_size(case, bijector, dtype):
+    sizes = [case.event_size, case.context_size] if case.context_size else [case.event_size]
+    return tf.function(
+        lambda x, context=None: [call(bijector, method, x, context) for method in METHODS],
+        input_signature=[tf.TensorSpec([None, size], dtype) for size in sizes],
+    )
+
+
+def _given(x, context):
+    return (x,) if context is None else (x, context)
+
+
+def xla_equals_eager(case, bijector, dtype):
+    x, context = events(case, dtype)
+
+    @tf.function(jit_compile=True)
+    def compiled(x, context):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            outputs = [call(bijector, method, x, context) for method in METHODS]
+        return outputs, tape.gradient(outputs[1], x), tape.gradient(outputs[0], x)
+
+    outputs, inverse_gradient, forward_gradient = compiled(x, context)
+    for method, got in zip(METHODS, outputs, strict=True):
+        # XLA adds in another order.
+        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+    assert np.isfinite(inverse_gradient).all() and np.isfinite(forward_gradient).all()
+
+
+def extreme_input_is_safe(case, bijector, dtype):
+    """No NaN for any finite input, no infinity for any up to 1e15, in value and in gradient."""
+    _, context = events(case, dtype)
+    for size in (0.0, 1e-38, 1e-30, 1e4, 1e15, 1e30):
+        signs = np.resize([1.0, -1.0, 1.0, 1.0, -1.0], (4, case.event_size))
+        signs[2] = 1.0
+        signs[3, 0] = 0.0
+        x = tf.constant(size * signs, dtype)
+        for method in METHODS:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = call(bijector, method, x, context)
+            gradients = tape.gradient(y, [x, *bijector.trainable_variables])
+            for value in [y, *(tf.convert_to_tensor(g) for g in gradients if g is not None)]:
+                assert not np.isnan(value).any(), f"{method} of size {size}"
+                # Squares and matrix products of 1e30 overflow float32.
+                assert size > 1e15 or np.isfinite(value).all(), f"{method} of size {size}"
+
+
+def starts_as_identity(case, bijector, dtype):
+    if not case.starts_as_identity:
+        return
+    x, context = events(case, dtype)
+    new = case.make(dtype=dtype, seed=3)
+    assert_close(case, call(new, "forward", x, context), x, dtype)
+
+
+def seed_fixes_every_parameter(case, bijector, dtype):
+    one, same = (case.make(dtype=dtype, seed=3).variables for _ in range(2))
+    for a, b in zip(one, same, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def config_round_trip(case, bijector, dtype):
+    x, context = events(case, dtype)
+    config = json.loads(json.dumps(serialization.to_config(bijector)))
+    again = serialization.from_config(config)
+    for variable, saved in zip(again.variables, bijector.variables, strict=True):
+        assert variable.shape == saved.shape and variable.trainable == saved.trainable
+        variable.assign(saved)
+    for method in METHODS:
+        assert_close(case, call(again, method, x, context), call(bijector, method, x, context), dtype)
+
+
+def copy_is_another(case, bijector, dtype):
+    x, context = events(case, dtype)
+    assert call(bijector.copy(), "forward", x, context).shape == x.shape
+
+
+def saved_model_round_trip(case, bijector, dtype, tmp_path):
+    x, context = events(case, dtype)
+    module = tf.Module()
+    module.bijector = bijector
+    module.call = all_methods_of_any_batch_size(case, bijector, dtype)
+    tf.saved_model.save(module, str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    for method, got in zip(METHODS, loaded.call(*_given(x, context)), strict=True):
+        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+
+
+def variables_count_the_same(case, bijector, dtype):
+    base = tfd.Sample(tfd.Normal(tf.zeros([], dtype), tf.ones([], dtype)), [case.event_size])
+    model = tff.FlowModel(tfd.TransformedDistribution(base, bijector))
+    ours = {id(variable) for variable in bijector.variables}
+    assert len(ours) == len(bijector.variables)
+    assert {id(weight.value) for weight in model.weights} == ours
+    assert len(model.weights) == len(ours)
+    trainable = {id(variable) for variable in bijector.trainable_variables}
+    assert {id(weight.value) for weight in model.trainable_weights} == trainable
+    assert keras.src.utils.summary_utils.count_params(model.weights) == sum(v.shape.num_elements() for v in bijector.variables)
+
+
+def bad_input_is_refused(case, bijector, dtype):
+    if not isinstance(bijector, tff.bijectors.Bijector):
+        return  # TFP's own compositions have their own words
+    x, context = events(case, dtype)
+    for method in METHODS:
+        for wrong in (tf.zeros([4, case.event_size + 1], dtype), tf.zeros([], dtype)):
+            _raises(ValueError, bijector, method, wrong, context)
+        _raises(TypeError, bijector, method, np.zeros([4, case.event_size], "int32"), context)
+        if case.context_size:
+            _raises(ValueError, bijector, method, x, None)
+            _raises(ValueError, bijector, method, x, tf.zeros([4, case.context_size + 1], dtype))
+        else:
+            _raises(ValueError, bijector, method, x, tf.zeros([4, 1], dtype))
+
+
+def _raises(error, bijector, method, x, context):
+    try:
+        getattr(bijector, method)(x, **({} if context is None else {"context": context}))
+    except error as raised:
+        assert bijector.name in str(raised) and "Received:" in str(raised), str(raised)
+    else:
+        raise AssertionError(f"Expected {error.__name__} of {method} for {x.shape} {x.dtype}")

@@ -1,0 +1,448 @@
+"""What `to_config` writes, `from_config` reads: the same object, nothing shared lost, nothing else ever called."""
+
+import collections
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+import tf_keras
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows import bijectors, transformers
+from tfp_flows._tracking import layers_of
+from tfp_flows.serialization import from_config, to_config
+
+kernels = tfp.math.psd_kernels
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class ShiftAndLogScale(keras.layers.Layer):
+    """A network of Keras 3 as `tfb.RealNVP` calls it."""
+
+    def __init__(self, output_size, **kwargs):
+        super().__init__(**kwargs)
+        self.output_size = output_size
+        self.dense = keras.layers.Dense(2 * output_size, activation="tanh")
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.built = True
+
+    def __call__(self, x, output_units):
+        return super().__call__(x)  # Keras takes tensors only
+
+    def call(self, x):
+        return tf.split(self.dense(x), 2, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "output_size": self.output_size}
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(tfb.Bijector):
+    """A user's own bijector, with keyword arguments that have no names."""
+
+    def __init__(self, offset, name=None, **others):
+        parameters = dict(locals())
+        self.offset = offset
+        super().__init__(forward_min_event_ndims=0, parameters=parameters, name=name, **others)
+
+    def _forward(self, x):
+        return 2.0 * x + self.offset
+
+    def _inverse(self, y):
+        return (y - self.offset) / 2.0
+
+    def _forward_log_det_jacobian(self, x):
+        return tf.math.log(tf.constant(2.0, x.dtype))
+
+    def get_config(self):
+        return self.parameters
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def twice(x):
+    return 2.0 * x
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Holder(keras.Model):
+    """A Keras model whose configuration holds ours."""
+
+    def __init__(self, distribution, **kwargs):
+        super().__init__(**kwargs)
+        self.distribution = distribution
+        self.built = True
+
+    def get_config(self):
+        return {"distribution": to_config(self.distribution)}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(from_config(config["distribution"]))
+
+
+def chain():
+    variable = tfp.util.TransformedVariable(2.0 * tf.eye(4), tfb.FillScaleTriL(), name="scale_tril")
+    return tfb.Chain(
+        [
+            tfb.Reshape(event_shape_in=[4], event_shape_out=tf.TensorShape([2, 2])),
+            tfb.Shift(tf.Variable([1.0, 2.0, 3.0, 4.0], name="shift")),
+            tfb.ScaleMatvecTriL(variable, name="scale"),
+            tfb.Invert(tfb.Exp(), name="logarithm"),
+            tfb.Permute(np.array([2, 0, 1, 3])),
+            tfb.Softplus(hinge_softness=np.float32(0.7)),
+        ]
+    )
+
+
+def normal(size):
+    return tfd.MultivariateNormalDiag(tf.zeros([size]), tf.ones([size]))
+
+
+def transformed(bijector, size):
+    return tfd.TransformedDistribution(normal(size), bijector)
+
+
+def maf(**arguments):
+    network = tfb.AutoregressiveNetwork(2, hidden_units=[8, 8], activation="relu", **arguments)
+    network.build([None, 3])
+    return transformed(tfb.MaskedAutoregressiveFlow(network, name="maf"), 3)
+
+
+def two_variables(name):
+    return tfd.Normal(tf.Variable([0.0, 1.0], name=f"{name}_loc"), tf.Variable([1.0, 2.0], name=f"{name}_scale"))
+
+
+def independent(name):
+    return tfd.Independent(two_variables(name), reinterpreted_batch_ndims=1)
+
+
+def keras_net():
+    layers = [keras.layers.Dense(5, activation=twice), keras.layers.LeakyReLU(), keras.layers.Dense(4)]
+    return keras.Sequential([keras.Input([2]), *layers])
+
+
+def tfp_real_nvp():
+    layer = ShiftAndLogScale(2)
+    layer.build((None, 1))
+    return transformed(tfb.RealNVP(num_masked=1, shift_and_log_scale_fn=layer), 3)
+
+
+def constrained():
+    scale = tf.Variable(2.0, constraint=keras.constraints.NonNeg(), trainable=False, name="a/scale")
+    return tfd.Normal(tfp.util.DeferredTensor(tf.Variable(0.5), tf.math.exp, name="loc"), scale)
+
+
+context = {"bijector_kwargs": {"maf": {"conditional_input": tf.constant([[0.5, -1.0]])}}}
+CASES = {
+    "normal_diag": (lambda: normal(3), {}),
+    "student_float64": (lambda: tfd.StudentT(tf.constant(3.0, tf.float64), np.float64(0.5), np.float64(2.0)), {}),
+    "normal_tril": (
+        lambda: tfd.MultivariateNormalTriL(
+            tf.Variable([0.0, 1.0]),
+            tfp.util.TransformedVariable([[1.0, 0.0], [0.5, 2.0]], tfb.FillScaleTriL(diag_shift=np.float32(1e-5))),
+        ),
+        {},
+    ),
+    "mixture": (
+        lambda: tfd.MixtureSameFamily(
+            tfd.Categorical(logits=tf.Variable([0.0, 1.0], name="logits")), two_variables("components")
+        ),
+        {},
+    ),
+    "joint_named": (lambda: tfd.JointDistributionNamed({"b": normal(2), "a": independent("a")}), {}),
+    "joint_ordered": (
+        lambda: tfd.JointDistributionNamed(collections.OrderedDict(b=normal(2), a=independent("a"))),
+        {},
+    ),
+    "joint_sequential": (lambda: tfd.JointDistributionSequential([normal(2), independent("a")]), {}),
+    "joint_namedtuple": (
+        lambda: tfd.JointDistributionNamed(collections.namedtuple("Pair", "x y")(normal(1), normal(2))),
+        {},
+    ),
+    "independent": (lambda: independent("a"), {}),
+    "sample": (lambda: tfd.Sample(two_variables("a"), sample_shape=(3,)), {}),
+    "infinite": (lambda: tfd.TruncatedNormal(0.0, 1.0, low=-1.0, high=float("inf")), {}),
+    "constrained": (constrained, {}),
+    "keyword_arguments": (
+        lambda: tfd.ZeroInflatedNegativeBinomial(total_count=3.0, probs=0.5, inflated_loc_probs=0.2),
+        {},
+    ),
+    "chain": (lambda: transformed(chain(), 4), {}),
+    "registered": (lambda: transformed(Doubled(tf.Variable(1.0), name="doubled", validate_args=True), 2), {}),
+    "inline": (
+        lambda: transformed(
+            tfb.Inline(tf.math.sinh, tf.math.asinh, inverse_log_det_jacobian_fn=twice, forward_min_event_ndims=0), 2
+        ),
+        {},
+    ),
+    "blockwise": (
+        lambda: transformed(tfb.Blockwise([tfb.Exp(), tfb.Scale(tf.Variable(3.0))], block_sizes=[1, 2]), 3),
+        {},
+    ),
+    "linear_operator": (
+        lambda: transformed(
+            tfb.ScaleMatvecLinearOperator(
+                tf.linalg.LinearOperatorComposition(
+                    [
+                        tf.linalg.LinearOperatorLowerTriangular(tf.Variable([[1.0, 0.0], [1.0, 2.0]])),
+                        tf.linalg.LinearOperatorDiag([1.0, 3.0], is_non_singular=True),
+                    ]
+                )
+            ),
+            2,
+        ),
+        {},
+    ),
+    "gaussian_process": (
+        lambda: tfd.GaussianProcess(
+            kernels.ExponentiatedQuadratic(tf.Variable(1.5, name="amplitude"), 0.5) + kernels.Linear(),
+            index_points=np.float32([[0.0], [0.4], [1.0]]),
+            observation_noise_variance=0.1,
+            cholesky_fn=tf.linalg.cholesky,
+        ),
+        {},
+    ),
+    "maf": (lambda: maf(kernel_initializer=tf_keras.initializers.VarianceScaling(0.1, seed=1)), {}),
+    "maf_right_to_left": (lambda: maf(event_shape=[3], input_order="right-to-left"), {}),
+    "maf_random_order": (lambda: maf(input_order="random", kernel_regularizer="l2", use_bias=False), {}),
+    "maf_context": (lambda: maf(event_shape=3, conditional=True, conditional_event_shape=2), context),
+    "tfp_real_nvp": (tfp_real_nvp, {}),
+    "our_real_nvp": (lambda: transformed(bijectors.RealNVP(3, activation=tf.nn.silu, seed=3, name="real_nvp"), 3), {}),
+    "our_coupling": (
+        lambda: transformed(
+            bijectors.Coupling(4, transformers.Affine(2.0), np.array([True, False, False, True]), keras_net()), 4
+        ),
+        {},
+    ),
+}
+
+
+def through_json(value):
+    return from_config(json.loads(json.dumps(to_config(value), allow_nan=False)))
+
+
+def weights_of(distribution):
+    return [weight for layer in layers_of(distribution) for weight in layer.weights]
+
+
+def parts_of(distribution):
+    modules = [distribution, *distribution.submodules]
+    return [(type(m).__name__, m.name) for m in modules if isinstance(m, (tfb.Bijector, tfd.Distribution))]
+
+
+@pytest.mark.filterwarnings("ignore:The initializer VarianceScaling")  # one instance for all layers, as TFP has it
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_read_is_what_was_written(case):
+    make, keywords = CASES[case]
+    original = make()
+    x = original.sample(4, seed=1, **keywords)
+    expected = original.log_prob(x, **keywords)
+
+    rebuilt = through_json(original)
+
+    assert parts_of(rebuilt) == parts_of(original)
+    assert [(v.shape, v.dtype, v.trainable) for v in rebuilt.variables] == [
+        (v.shape, v.dtype, v.trainable) for v in original.variables
+    ]
+    if "maf" not in case:  # tf_keras numbers the layers inside anew
+        assert [v.name for v in rebuilt.variables] == [v.name for v in original.variables]
+    old, new = weights_of(original), weights_of(rebuilt)
+    assert len(new) == len(old) == len({id(weight.value) for weight in new})
+    for weight, value in zip(new, old, strict=True):
+        weight.assign(value)
+    fresh = tf.nest.map_structure(tf.identity, x)
+    np.testing.assert_allclose(rebuilt.log_prob(fresh, **keywords), expected, rtol=1e-6)
+    assert to_config(rebuilt) == to_config(original)
+
+
+def test_values_come_back_as_they_were():
+    for value in (
+        *(None, True, 3, "text", -0.5, [1, [2]], (1, (2.0,)), {"a": 1}, {"kind": "mine"}, {2: "b", None: [()]}),
+        *(slice(1, None, 2), tf.float64, tf.TensorShape([2, None]), tf.TensorShape(None), transformers.Affine(1.5)),
+        *(np.float64(0.1), np.int32(7), np.bool_(True), tf.nn.relu, keras.activations.gelu, twice),
+    ):
+        restored = through_json(value)
+        assert type(restored) is type(value)
+        assert str(restored) == str(value)  # shapes of unknown rank are equal to nothing
+    assert np.isnan(through_json(float("nan"))) and through_json(-np.inf) == -np.inf
+    assert through_json(np.dtype("int8")) == through_json(np.int8) == tf.int8
+    for array in (np.arange(6.0).reshape(2, 3).T, np.zeros([0, 2], bool), np.array([1 + 2j], np.complex64)):
+        restored = through_json(array)
+        assert restored.dtype == array.dtype
+        np.testing.assert_array_equal(restored, array)
+    tensor = through_json(tf.constant([1.5, -2.0], tf.bfloat16))
+    assert isinstance(tensor, tf.Tensor) and tensor.dtype == tf.bfloat16 and tensor.numpy().tolist() == [1.5, -2.0]
+    variable = through_json(tf.Variable([1.0, 2.0], shape=[None]))
+    assert variable.shape.as_list() == [None] and variable.numpy().tolist() == [1.0, 2.0]
+
+
+def test_what_was_shared_is_shared():
+    variable, layer = tf.Variable([1.0, 2.0]), keras.layers.Dense(4)
+    shift = tfb.Shift(variable)
+    couplings = [bijectors.Coupling(4, transformers.Affine(), conditioner=layer, name=name) for name in "ab"]
+    chains = through_json([tfb.Chain([shift, tfb.Scale(variable), shift]), tfb.Chain(couplings), variable])
+
+    first, scale, last = chains[0].bijectors
+    assert first is last
+    assert first.shift is scale.scale is chains[2]
+    assert chains[1].bijectors[0].conditioner is chains[1].bijectors[1].conditioner
+    assert len(chains[0].variables) == 1 and len(chains[1].variables) == 2
+
+
+def test_equal_but_separate_variables_stay_separate():
+    shift, scale = through_json([tf.Variable(1.0), tf.Variable(1.0)])
+    assert shift is not scale
+
+
+def test_random_orders_come_back_as_they_were_drawn():
+    orders = set()
+    for _ in range(10):
+        network = tfb.AutoregressiveNetwork(2, event_shape=[6], hidden_units=[6], input_order="random")
+        network.build([None, 6])
+        rebuilt = through_json(network)
+        np.testing.assert_array_equal(rebuilt._input_order, network._input_order)
+        for mask, expected in zip(rebuilt._masks, network._masks, strict=True):
+            np.testing.assert_array_equal(mask, expected)
+        orders.add(tuple(rebuilt._input_order))
+    assert len(orders) > 1
+
+
+def test_keras_hands_the_configuration_on_untouched(tmp_path):
+    variables = two_variables("a")
+    Holder(variables).save(tmp_path / "model.keras")
+    rebuilt = keras.saving.load_model(tmp_path / "model.keras").distribution
+    assert to_config(rebuilt) == to_config(variables)
+
+
+def named(x):
+    return x
+
+
+class Unregistered(tfb.Exp):
+    pass
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Forgetful(tfb.Bijector):
+    def __init__(self, scale):
+        super().__init__(forward_min_event_ndims=0)
+
+    def get_config(self):
+        return {}
+
+
+class UnregisteredLayer(keras.layers.Layer):
+    pass
+
+
+def inline(function):
+    return tfb.Inline(forward_fn=function, forward_min_event_ndims=0)
+
+
+def real_nvp(function):
+    return tfb.RealNVP(num_masked=1, shift_and_log_scale_fn=function)
+
+
+REFUSED = {
+    "lambda": (lambda: transformed(tfb.Chain([tfb.Exp(), inline(lambda x: x)]), 2), r"'bijector.bijectors\[1\].forwa"),
+    "unregistered_function": (lambda: tfb.Invert(inline(named)), "'bijector.forward_fn': it could not be found"),
+    "lambda_in_dictionary": (
+        lambda: tfd.JointDistributionNamed({"a": normal(1), "b": lambda a: tfd.Normal(a, 1.0)}),
+        "'model.b': a lambda has no name",
+    ),
+    "partial": (lambda: real_nvp(functools.partial(named)), "'shift_and_log_scale_fn': it has no configuration"),
+    "template": (lambda: real_nvp(tfb.real_nvp_default_template([2])), "'shift_and_log_scale_fn': it has no config"),
+    "generator": (lambda: tfb.Permute(iter([1, 0])) if False else (i for i in [1]), "'the object itself'"),
+    "class": (lambda: {"cls": tfb.Exp}, "'cls': a class can be written only if it is a dtype"),
+    "unregistered_class": (lambda: tfb.Invert(Unregistered()), "'bijector': the class Unregistered could not be found"),
+    "no_parameters": (lambda: Forgetful(2.0), "'the object itself': its `parameters` lack .* `scale`"),
+    "lambda_layer": (lambda: real_nvp(keras.layers.Lambda(lambda x: x)), "'shift_and_log_scale_fn': .*lambda"),
+    "lambda_activation": (lambda: real_nvp(keras.layers.Dense(2, activation=lambda x: x)), "fn': Keras .*lambda"),
+    "unregistered_activation": (lambda: real_nvp(keras.layers.Dense(2, activation=named)), "it holds 'named'"),
+    "unregistered_layer": (lambda: real_nvp(keras.Sequential([UnregisteredLayer()])), "it holds 'UnregisteredLayer'"),
+    "tf_keras_layer": (lambda: real_nvp(tf_keras.layers.Dense(2)), "of tf_keras only tfb.AutoregressiveNetwork"),
+    "random_degrees": (
+        lambda: tfb.MaskedAutoregressiveFlow(tfb.AutoregressiveNetwork(2, hidden_degrees="random")),
+        "'shift_and_log_scale_fn': hidden_degrees='random'",
+    ),
+    "keras_variable": (lambda: {"loc": keras.Variable(0.0)}, "'loc': TFP takes a keras.Variable for a constant"),
+    "text_array": (lambda: np.array(["a"]), "arrays of numbers"),
+    "text_tensor": (lambda: {"a": (tf.constant("a"),)}, r"'a\[0\].value': arrays of numbers"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_read_is_refused_by_name_when_saving(case):
+    make, message = REFUSED[case]
+    with pytest.raises(TypeError, match=f"(?s)^Cannot save .*{message}.*Received: "):
+        to_config(make())
+
+
+def test_symbolic_tensors_are_refused():
+    @tf.function
+    def write(x):
+        to_config(tfb.Shift(x))
+
+    with pytest.raises(TypeError, match="Cannot save 'shift': a symbolic tensor has no value"):
+        write(tf.constant(1.0))
+
+
+def in_object(path):
+    return {"kind": "object", "class_path": path, "arguments": {}}
+
+
+def in_function(name):
+    return {"kind": "function", "name": name}
+
+
+def in_keras(module, class_name, config, registered_name=None):
+    inner = {"module": module, "class_name": class_name, "config": config, "registered_name": registered_name}
+    return {"kind": "keras", "config": inner}
+
+
+MALICIOUS = [
+    *map(in_object, ["os.system", "builtins.eval", "tensorflow.io.write_file", "tensorflow.Module", "Exp", "", None]),
+    *map(in_object, ["tensorflow_probability.bijectors.os", "tensorflow_probability.distributions.RegisterKL"]),
+    *map(in_object, ["tensorflow_probability.python.internal.test_util.main", "tensorflow.keras.layers.Lambda"]),
+    *map(in_object, ["tests>twice", "tests>ShiftAndLogScale", "tf_keras.layers.Lambda", "tf_keras.initializers.get"]),
+    *map(
+        in_function, ["os.system", "eval", "tensorflow.io.read_file", "keras.utils.get_file", "tensorflow.py_function"]
+    ),
+    *map(in_function, ["tensorflow.nn.experimental", "tensorflow.nn.RNNCellDeviceWrapper", "tests>Doubled", None]),
+    in_keras("os", "system", {}),
+    in_keras("subprocess", "Popen", {"args": "true"}),
+    in_keras("builtins", "function", "eval", "function"),
+    in_keras("keras.utils", "function", "get_file", "get_file"),
+    in_keras("keras.utils", "get_file", {}),
+    in_keras("keras.src.saving.saving_lib", "load_model", {}),
+    in_keras("keras.layers", "Lambda", {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}),
+    in_keras("keras", "Sequential", {"layers": [{"module": "os", "class_name": "system", "config": {}}]}),
+    {"kind": "pickle", "bytes": "gASVBQAAAAAAAAB9lC4="},
+    {"kind": "reference", "id": 3},
+    {"kind": "reference"},
+]
+
+
+@pytest.mark.parametrize("config", MALICIOUS, ids=lambda config: str(config)[:80])
+def test_nothing_but_known_classes_and_functions_is_looked_up(config):
+    config = {**to_config(None), "value": [{"kind": "tuple", "items": [config]}]}
+    with pytest.raises(ValueError, match=r"(?s)^Expected .* Received: "):
+        from_config(config)
+
+
+@pytest.mark.parametrize("config", [None, {}, {"version": 1}, {"format": "another", "version": 1, "value": 1}])
+def test_other_formats_are_refused(config):
+    with pytest.raises(ValueError, match="Expected a configuration that `to_config` wrote"):
+        from_config(config)
+
+
+def test_other_versions_are_refused():
+    with pytest.raises(ValueError, match=r"Expected version 1 .* Received: version 2"):
+        from_config({**to_config(tfb.Exp()), "version": 2})
