@@ -42,6 +42,22 @@ def layers_of(module):
     return layers[::-1]
 
 
+def build_networks(distribution):
+    """Makes the variables of networks that make them at their first call, as TFP's `AutoregressiveNetwork` does."""
+    layers = [module for module in distribution.submodules if hasattr(module, "built")]
+    for part in (distribution, *distribution.submodules):
+        layers += _attributes(part, keras.layers.Layer)
+    if all(layer.built for layer in layers):
+        return
+    try:
+        distribution.log_prob(tf.nest.map_structure(tf.identity, distribution.sample(1, seed=(0, 0))))
+    except Exception as error:
+        raise ValueError(
+            "Expected a distribution whose networks are built, so that their weights are known; calling one of them "
+            f"on a sample failed: {error} Received: {[layer.name for layer in layers if not layer.built]} unbuilt"
+        ) from error
+
+
 class AdoptedVariable(keras.Variable):
     """A Keras weight that is an existing `tf.Variable`, not a copy of it.
 

@@ -1,6 +1,5 @@
 """How a context reaches the bijectors inside a distribution: TFP's own route of keyword arguments by name."""
 
-from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 
@@ -17,17 +16,17 @@ def context_arguments(part, context):
     """
     if context is None or not context_size_of(part):
         return {}
-    if isinstance(part, tfd.TransformedDistribution):
-        arguments = {
-            "bijector_kwargs": context_arguments(part.bijector, context),
-            "distribution_kwargs": context_arguments(part.distribution, context),
-        }
-        return {name: value for name, value in arguments.items() if value}
-    if isinstance(part, tfb.Invert):
+    if isinstance(part, tfd.Distribution) and hasattr(part, "bijector"):
+        return _by_name(context, bijector_kwargs=part.bijector, distribution_kwargs=part.distribution)
+    if hasattr(part, "bijectors"):  # Chain, Blockwise, JointMap
+        return _by_name(context, **{bijector.name: bijector for bijector in part.bijectors})
+    if isinstance(part, tfd.Distribution):  # Independent, Sample
+        return context_arguments(part.distribution, context)
+    if hasattr(part, "bijector"):  # Invert
         return context_arguments(part.bijector, context)
-    if hasattr(part, "bijectors"):
-        arguments = {bijector.name: context_arguments(bijector, context) for bijector in part.bijectors}
-        return {name: value for name, value in arguments.items() if value}
-    if isinstance(part, tfd.Distribution):
-        return context_arguments(part.distribution, context)  # Independent, Sample
     return {"context": context}
+
+
+def _by_name(context, **parts):
+    arguments = {name: context_arguments(part, context) for name, part in parts.items()}
+    return {name: value for name, value in arguments.items() if value}

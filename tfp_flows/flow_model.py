@@ -5,12 +5,12 @@ import contextlib
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
+from tensorflow_probability.python.bijectors import chain
 
 from tfp_flows import saved_model, serialization
 from tfp_flows._checks import check_positive_integers
 from tfp_flows._data import as_event, check_rows, is_array
-from tfp_flows._tracking import layers_of
+from tfp_flows._tracking import build_networks, layers_of
 from tfp_flows.condition import context_arguments, context_size_of
 from tfp_flows.likelihood import BitsPerDim, NegativeLogLikelihood
 
@@ -28,8 +28,8 @@ class FlowModel(keras.Model):
     owns weights; `layer.trainable = False` freezes it, and needs a new `compile`, as always in Keras.
 
     Data: `fit(x)`; with a context, in Keras's order of input and target, `fit(context, x)`. A `tf.data.Dataset` yields
-    `x`, `(context, x)` or `(context, x, sample_weight)`, where an unconditional model takes None for the context.
-    `sample_weight` multiplies the terms of the likelihood. NumPy arrays, tensors and pandas frames serve.
+    `x` or `(x, sample_weight)`, and with a context `(context, x)` or `(context, x, sample_weight)`. `sample_weight`
+    multiplies the terms of the likelihood. NumPy arrays, tensors and pandas frames serve.
 
     Shapes: x `[n, D]`, context `[n, C]`, log-densities `[n]`. Distributions with other event shapes, or structures of
     tensors as `tfd.JointDistributionNamed` has them, take what their `log_prob` takes.
@@ -54,6 +54,7 @@ class FlowModel(keras.Model):
         # The distribution knows its own dtypes; Keras's autocast would make float32 of them all.
         super().__init__(name=name, autocast=False)
         self.distribution = distribution
+        build_networks(distribution)
         self.context_size = context_size_of(distribution)
         self.parts = layers_of(distribution)
         self.built = True
@@ -87,27 +88,42 @@ class FlowModel(keras.Model):
             **kwargs,
         )
 
-    def fit(self, x=None, y=None, batch_size=None, *args, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, batch_size=None, *args, sample_weight=None, validation_data=None, **kwargs):
         """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
 
         Raises: see the class; arrays are checked whole before the first step.
         """
-        self._check(x, y)
-        if validation_data is not None and isinstance(validation_data, (tuple, list)) and self.context_size:
-            self._check(*validation_data[:2])
-        batch_size = self._batch_size(x, batch_size, 256)
+        x, y = self._checked_arrays(x, y, sample_weight)
+        if isinstance(validation_data, (tuple, list)) and self.context_size:
+            self._checked_arrays(*validation_data)
         with self._floatx():
-            return super().fit(x, y, batch_size, *args, validation_data=validation_data, **kwargs)
+            return super().fit(
+                x,
+                y,
+                _batch_size(x, batch_size, 256),
+                *args,
+                sample_weight=sample_weight if self.context_size else None,
+                validation_data=validation_data,
+                **kwargs,
+            )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *args, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, *args, sample_weight=None, **kwargs):
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
+        x, y = self._checked_arrays(x, y, sample_weight)
         with self._floatx():
-            return super().evaluate(x, y, self._batch_size(x, batch_size, 1024), *args, **kwargs)
+            return super().evaluate(
+                x,
+                y,
+                _batch_size(x, batch_size, 1024),
+                *args,
+                sample_weight=sample_weight if self.context_size else None,
+                **kwargs,
+            )
 
     def predict(self, x, batch_size=None, *args, **kwargs):
         """log p(x) as a NumPy array, in nats: `predict(x)`, or `predict((context, x))`, batch by batch."""
         with self._floatx():
-            return super().predict(x, self._batch_size(x, batch_size, 1024), *args, **kwargs)
+            return super().predict(x, _batch_size(x, batch_size, 1024), *args, **kwargs)
 
     def call(self, inputs):
         """log p of x, or of (context, x)."""
@@ -126,14 +142,18 @@ class FlowModel(keras.Model):
     def _inputs_and_target(self, data):
         """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
         first, second, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if self.context_size and second is None and isinstance(first, (tuple, list)) and len(first) == 2:
+        if not self.context_size:
+            if second is not None and second.shape.rank != 1:
+                raise ValueError(
+                    "Expected x or (x, sample_weight), since the distribution takes no context. "
+                    f"Received: a pair whose second part has shape {second.shape}"
+                )
+            return first, self._target(first), second
+        if second is None and isinstance(first, (tuple, list)):
             first, second = first  # predict((context, x)) on arrays
-        if self.context_size and second is None:
-            raise ValueError("Expected pairs (context, x), since the distribution takes a context. Received: x alone")
-        if not self.context_size and first is not None and second is not None:
-            raise ValueError("Expected x alone, since the distribution takes no context. Received: a pair")
-        x = first if second is None else second
-        return ((first, x) if self.context_size else x), self._target(x), weight
+        if second is None:
+            raise ValueError("Expected (context, x), since the distribution takes a context. Received: x alone")
+        return (first, second), self._target(second), weight
 
     def _target(self, x):
         """The event as one tensor for losses and metrics: a structure's parts flat, side by side."""
@@ -143,18 +163,23 @@ class FlowModel(keras.Model):
             [tf.reshape(tf.cast(part, self.precision), [tf.shape(part)[0], -1]) for part in tf.nest.flatten(x)], 1
         )
 
-    def _check(self, first, second=None):
-        """Checks the arrays of `fit` before anything is trained; pipelines show their batches only as they run."""
-        if self.context_size and second is None and isinstance(first, (tuple, list)):
-            first, second = first
-        context, x = (first, second) if self.context_size else (None, first)
+    def _checked_arrays(self, first, second=None, weight=None):
+        """Keras's x and y, arrays checked before anything is trained; pipelines show their batches only as they run."""
+        if self.context_size:
+            if second is None and isinstance(first, (tuple, list)):
+                first, second = first
+            if is_array(first) and second is None:
+                raise ValueError("Expected `fit(context, x)`, since the distribution takes a context. Received: x alone")
+            if is_array(first):
+                check_rows(first, self.precision, tf.TensorShape([self.context_size]), "contexts")
+            x = second
+        else:
+            if second is not None:
+                raise ValueError("Expected `fit(x)`, since the distribution takes no context. Received: a second argument")
+            x, second = first, weight  # Keras drops the weights of data without a second part
         if is_array(x):
             check_rows(x, self.distribution.dtype, self.distribution.event_shape)
-        if is_array(context):
-            check_rows(context, self.precision, tf.TensorShape([self.context_size]), "contexts")
-
-    def _batch_size(self, x, batch_size, default):
-        return default if batch_size is None and is_array(x) else batch_size
+        return first, second
 
     @property
     def precision(self):
@@ -204,7 +229,7 @@ class FlowModel(keras.Model):
 
         Raises: as `fit`.
         """
-        self._check(*((context, x) if self.context_size else (x,)))
+        self._checked_arrays(*((context, x) if self.context_size else (x,)))
         _adapt(self._bijector, as_event(x, self.distribution.dtype), self._as_context(context))
 
     @property
@@ -217,11 +242,11 @@ class FlowModel(keras.Model):
         return bijector
 
     def _run(self, function, *arguments):
-        """Calls a method through a `tf.function` of its own, made once."""
-        name = function.__name__
-        if name not in self._functions:
-            self._functions[name] = tf.function(function, reduce_retracing=True, autograph=False)
-        return self._functions[name](*arguments)
+        """Calls a method as a `tf.function`, made once for arguments of these ranks: open sizes, but no open rank."""
+        key = (function.__name__, *(argument.shape.rank for argument in tf.nest.flatten(arguments) if argument is not None))
+        if key not in self._functions:
+            self._functions[key] = tf.function(function, reduce_retracing=True, autograph=False)
+        return self._functions[key](*arguments)
 
     def _log_prob(self, x, context):
         x = as_event(x, self.distribution.dtype)
@@ -273,6 +298,10 @@ def _as_count(n):
     return tf.cast(n, tf.int32)
 
 
+def _batch_size(x, batch_size, default):
+    return default if batch_size is None and is_array(x) else batch_size
+
+
 def as_seed(seed):
     """A stateless seed, `[2]` int32: the same for the same integer, another each time for None."""
     if seed is None:
@@ -281,13 +310,14 @@ def as_seed(seed):
 
 
 def _sample_shape(n, context):
-    """[n], and the batch shape of the contexts after it."""
-    return [n] if context is None else tf.concat([[n], tf.shape(context)[:-1]], 0)
+    """[n], and the batch shape of the contexts after it, of which TensorFlow then knows the rank."""
+    sizes = [] if context is None else context.shape[:-1]
+    return tf.stack([n, *(tf.shape(context)[k] if size is None else size for k, size in enumerate(sizes))])
 
 
 def _adapt(bijector, x, context):
     """Adapts the parts of a bijector in the order in which data meets them; returns what comes out at the base."""
-    if isinstance(bijector, tfb.Chain):
+    if isinstance(bijector, chain._Chain):
         for part in bijector.bijectors:
             x = _adapt(part, x, context)
         return x

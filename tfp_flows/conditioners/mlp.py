@@ -98,7 +98,7 @@ class MLP(_DenseConditioner):
     Example:
 
     >>> import tensorflow as tf, tfp_flows as tff
-    >>> tff.conditioners.MLP(input_size=3, output_size=4, context_size=2)(tf.ones([5, 3]), tf.ones([2])).shape
+    >>> tff.conditioners.MLP(input_size=3, output_size=4, context_size=2)(tf.ones([5, 3]), tf.ones([1, 2])).shape
     TensorShape([5, 4])
     """
 

@@ -1,0 +1,32 @@
+# Two commands on a machine with Python and nothing else: `make demo` and `make test`.
+
+PYTHON ?= python3
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: demo test test-oldest lint clean
+
+demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
+	.venv/bin/python examples/quickstart.py --output out
+
+test: .venv/with-test lint  ## all tests, two processes side by side
+	.venv/bin/python -m pytest -n 2 tests
+
+test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises
+	.venv-oldest/bin/python -m pytest -n 2 tests
+
+lint: .venv/with-test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+.venv/with-%: setup.py
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
+
+.venv-oldest/with-test: setup.py tests/oldest.txt
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --editable '.[test]' --constraint tests/oldest.txt
+	@touch $@
+
+clean:
+	rm -rf .venv .venv-oldest out

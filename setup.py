@@ -1,0 +1,48 @@
+"""Packaging of tfp_flows."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+plot = ["matplotlib>=3.8", "corner>=2.2"]
+data = ["pandas>=2.2", "pyarrow>=16"]
+
+setup(
+    name="tfp_flows",
+    version="0.1.0",
+    description="Normalizing flows for TensorFlow Probability that train with Keras 3",
+    long_description=(pathlib.Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    packages=find_packages(include=["tfp_flows", "tfp_flows.*"]),
+    package_data={"tfp_flows": ["data/*"]},
+    python_requires=">=3.10,<3.14",
+    # Keras 3.7 is the first whose `fit` takes a last batch that `steps_per_execution` does not divide.
+    install_requires=[
+        "tensorflow>=2.18",
+        "tensorflow-probability[tf]>=0.25",
+        "keras>=3.7",
+        "numpy>=1.26",
+    ],
+    extras_require={
+        "plot": plot,
+        "data": data,
+        "test": [
+            "pytest>=8",
+            "pytest-xdist>=3.6",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
+            "ipykernel>=6.29",
+            *plot,
+            *data,
+        ],
+        "bench": plot,
+    },
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering",
+    ],
+)

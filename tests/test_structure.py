@@ -1,0 +1,90 @@
+"""The house: files import only from above, docstrings run, nothing public is without words."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pathlib
+
+import pytest
+
+import tfp_flows as tff
+
+ROOT = pathlib.Path(tff.__file__).parent
+
+# The order the data takes; a file imports only from lines above its own.
+ORDER = [
+    "_checks",
+    "_seeds",
+    "_tracking",
+    "_constraints",
+    "_roots",
+    "transformers",
+    "conditioners",
+    "bijectors",
+    "flows",
+    "condition",
+    "serialization",
+    "saved_model",
+    "likelihood",
+    "_data",
+    "flow_model",
+    "datasets",
+    "__init__",
+]
+MODULES = sorted(
+    ".".join(("tfp_flows", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for path in ROOT.rglob("*.py")
+)
+
+
+def place(module):
+    """The line of ORDER on which a module such as `tfp_flows.transformers.affine` stands."""
+    name = module.removeprefix("tfp_flows").lstrip(".").split(".")[0] or "__init__"
+    assert name in ORDER, f"{module} has no place in the house"
+    return ORDER.index(name)
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downwards_only(path):
+    module = ".".join(("tfp_flows", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
+    for node in ast.walk(ast.parse(path.read_text())):
+        imported = []
+        if isinstance(node, ast.Import):
+            imported = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from tfp_flows import bijectors` names a module, `from tfp_flows.flows import nice` one in a module.
+            imported = [f"{node.module}.{alias.name}" if node.module == "tfp_flows" else node.module for alias in node.names]
+        for name in imported:
+            if name and name.startswith("tfp_flows"):
+                assert place(name) <= place(module), f"{module} imports {name}"
+
+
+def test_flows_and_flow_model_do_not_know_each_other():
+    assert "flow_model" not in (ROOT / "flows.py").read_text()
+    assert "flows import" not in (ROOT / "flow_model.py").read_text().replace("tfp_flows import", "")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(importlib.import_module(module), optionflags=doctest.ELLIPSIS)
+    assert result.failed == 0
+
+
+def public_objects():
+    for space in (tff, tff.transformers, tff.conditioners, tff.bijectors):
+        for name in space.__all__:
+            thing = getattr(space, name)
+            if not inspect.ismodule(thing):
+                yield name, thing
+    for name, thing in inspect.getmembers(tff.flows, inspect.isfunction):
+        if not name.startswith("_") and thing.__module__ == "tfp_flows.flows":
+            yield f"flows.{name}", thing
+
+
+@pytest.mark.parametrize("name, thing", public_objects(), ids=lambda value: value if isinstance(value, str) else "")
+def test_public_things_have_words_and_an_example(name, thing):
+    words = inspect.getdoc(thing) or ""
+    assert words
+    if not inspect.isabstract(thing):
+        assert ">>>" in words, f"{name} has no example"
