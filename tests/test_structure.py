@@ -30,6 +30,7 @@ ORDER = [
     "_data",
     "flow_model",
     "datasets",
+    "plotting",
     "__init__",
 ]
 MODULES = sorted(

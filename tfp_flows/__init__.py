@@ -6,5 +6,6 @@ from tfp_flows import bijectors
 from tfp_flows import flows
 from tfp_flows.flow_model import FlowModel
 from tfp_flows import datasets
+from tfp_flows import plotting
 
-__all__ = ["transformers", "conditioners", "bijectors", "flows", "FlowModel", "datasets"]
+__all__ = ["transformers", "conditioners", "bijectors", "flows", "FlowModel", "datasets", "plotting"]

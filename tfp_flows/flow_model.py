@@ -88,6 +88,11 @@ class FlowModel(keras.Model):
             **kwargs,
         )
 
+    def compile_from_config(self, config):
+        # Keras leaves a model with a `compile` of its own uncompiled when loading.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def fit(self, x=None, y=None, batch_size=None, *args, sample_weight=None, validation_data=None, **kwargs):
         """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
 
