@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.bijectors import chain
 
 from tfp_flows import saved_model, serialization
@@ -51,6 +52,8 @@ class FlowModel(keras.Model):
     """
 
     def __init__(self, distribution, name=None):
+        if not isinstance(distribution, tfd.Distribution):
+            raise TypeError(f"Expected a `tfd.Distribution`. Received: {distribution}")
         # The distribution knows its own dtypes; Keras's autocast would make float32 of them all.
         super().__init__(name=name, autocast=False)
         self.distribution = distribution
@@ -282,6 +285,14 @@ class FlowModel(keras.Model):
         return as_event(context, self.precision)
 
     # Saving
+
+    def save(self, filepath, *args, **kwargs):
+        """Writes a .keras file, as `keras.Model.save` does; see `serialization` for what can be written.
+
+        Raises, before a file is there: TypeError or ValueError for a part that cannot be written, such as a lambda.
+        """
+        self.get_config()
+        super().save(filepath, *args, **kwargs)
 
     def get_config(self):
         return {"name": self.name, "distribution": serialization.to_config(self.distribution)}

@@ -1,0 +1,169 @@
+""".keras files and SavedModels, reloaded where they have to work: in other processes."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+
+import tfp_flows as tff
+
+ROOT = pathlib.Path(__file__).parent.parent
+MOONS = tff.datasets.two_moons(512, seed=0)
+
+
+def run(program, path, folder):
+    """What a Python program prints as JSON, run in a new process in `folder`; `path` is its one argument."""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(path)],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def mixed_flow():
+    """Ours and TFP's, nested, with a shared variable, a permutation and a base of its own."""
+    shared = tf.Variable([0.1, -0.2], name="shared")
+    return tfd.TransformedDistribution(
+        tfd.Sample(tfd.StudentT(tf.Variable(5.0, name="df"), 0.0, 1.0), [2]),
+        tfb.Chain(
+            [
+                tfb.Shift(shared, name="near"),
+                tff.bijectors.Standardize(2),
+                tff.bijectors.RealNVP(2, seed=0, hidden_units=(8,), name="one"),
+                tfb.Permute([1, 0]),
+                tfb.Invert(tff.bijectors.NICE(2, hidden_units=(8,), activation="tanh", name="two")),
+                tfb.Shift(shared, name="far"),
+                tff.bijectors.ActNorm(2),
+            ]
+        ),
+    )
+
+
+def trained(flow):
+    model = tff.FlowModel(flow)
+    model.compile(keras.optimizers.Adam(0.01), metrics=["bits_per_dim"], jit_compile=False, steps_per_execution=2)
+    model.adapt(MOONS)
+    model.fit(MOONS, batch_size=64, shuffle=False, verbose=0)
+    return model
+
+
+def test_keras_file_rebuilds_in_another_process_and_trains_on(tmp_path):
+    model = trained(mixed_flow())
+    model.save(tmp_path / "flow.keras")
+    np.save(tmp_path / "moons.npy", MOONS)
+    before = np.array(model.log_prob(MOONS)).tolist()
+    history = model.fit(MOONS, batch_size=64, shuffle=False, verbose=0).history
+
+    program = """
+import json, sys, keras, numpy as np
+import tfp_flows as tff
+model = keras.models.load_model(sys.argv[1])
+x = np.load("moons.npy")
+before = np.array(model.log_prob(x)).tolist()
+counts = [len(model.weights), len(model.trainable_weights), len(model.distribution.trainable_variables)]
+history = model.fit(x, batch_size=64, shuffle=False, verbose=0).history
+print(json.dumps([before, history, counts, model.optimizer.iterations.numpy().item(), model.steps_per_execution]))
+"""
+    again_before, again_history, counts, iterations, steps = run(program, tmp_path / "flow.keras", tmp_path)
+    np.testing.assert_allclose(again_before, before, rtol=1e-5, atol=1e-5)
+    assert set(history) == set(again_history) == {"loss", "bits_per_dim"}
+    for name, values in history.items():
+        np.testing.assert_allclose(again_history[name], values, rtol=1e-5)
+    assert counts == [len(model.weights), len(model.trainable_weights), len(model.distribution.trainable_variables)]
+    assert (iterations, steps) == (16, 2)
+
+
+def test_saved_model_works_in_a_process_that_has_tensorflow_only(tmp_path):
+    model = trained(mixed_flow())
+    model.export(str(tmp_path / "served"))
+    np.save(tmp_path / "moons.npy", MOONS)
+    program = """
+import json, sys, numpy as np, tensorflow as tf
+flow = tf.saved_model.load(sys.argv[1])
+x = np.load("moons.npy")
+draws, log_prob = flow.sample_and_log_prob(7, 3)
+out = dict(
+    log_prob=flow.log_prob(x), three=flow.log_prob(x[:3]), none=flow.log_prob(x[:0]), sample=flow.sample(7, 3),
+    draws=draws, density=log_prob, z=flow.inverse(x), x=flow.forward(flow.inverse(x)),
+    signature=flow.signatures["sample"](n=tf.constant(7), seed=tf.constant(3))["sample"],
+)
+out = {name: value.numpy().tolist() for name, value in out.items()}
+out["variables"] = len(flow.model_variables)
+out["imported"] = [name for name in sys.modules if name.startswith(("tfp_flows", "tensorflow_probability"))]
+print(json.dumps(out))
+"""
+    out = run(program, tmp_path / "served", tmp_path)
+    log_prob = model.log_prob(MOONS)
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    np.testing.assert_allclose(out["log_prob"], log_prob, **close)
+    np.testing.assert_allclose(out["three"], log_prob[:3], **close)
+    assert out["none"] == []
+    for name in ("sample", "draws", "signature"):
+        np.testing.assert_allclose(out[name], model.sample(7, seed=3), **close)
+    np.testing.assert_allclose(out["density"], model.log_prob(model.sample(7, seed=3)), **close)
+    np.testing.assert_allclose(out["z"], model.inverse(MOONS), **close)
+    np.testing.assert_allclose(out["x"], MOONS, rtol=1e-4, atol=1e-4)
+    assert out["variables"] == len(model.weights)
+    assert out["imported"] == []
+
+
+def test_saved_model_with_a_context(tmp_path):
+    model = tff.FlowModel(tff.flows.realnvp(2, num_layers=2, context_size=3, seed=0, dtype="float64"))
+    model.export(str(tmp_path / "served"))
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    x, context = np.zeros((4, 2)), np.random.default_rng(0).normal(size=(4, 3))
+    np.testing.assert_allclose(served.log_prob(x, context), model.log_prob(x, context))
+    draws = served.signatures["sample"](n=tf.constant(5), seed=tf.constant(1), context=tf.constant(context))["sample"]
+    assert draws.shape == (5, 4, 2) and draws.dtype == tf.float64
+
+
+def test_structures_of_tensors_are_served_too(tmp_path):
+    joint = tfd.JointDistributionNamed(
+        {"a": tfd.Normal(tf.Variable(1.0), 1.0), "b": tfd.Sample(tfd.Normal(tf.Variable(0.0), 1.0), [2])}
+    )
+    model = tff.FlowModel(joint)
+    model.export(str(tmp_path / "served"))
+    served = tf.saved_model.load(str(tmp_path / "served"))
+    draws = served.sample(3, 1)
+    np.testing.assert_allclose(served.log_prob(draws), model.log_prob(draws), rtol=1e-5)
+
+
+def test_weights_files_and_checkpoints(tmp_path):
+    model, other = trained(mixed_flow()), tff.FlowModel(mixed_flow())
+    model.save_weights(tmp_path / "flow.weights.h5")
+    other.load_weights(tmp_path / "flow.weights.h5")
+    np.testing.assert_allclose(other.log_prob(MOONS), model.log_prob(MOONS), rtol=1e-5, atol=1e-5)
+    path = tf.train.Checkpoint(flow=model.distribution).save(str(tmp_path / "checkpoint"))
+    third = mixed_flow()
+    tf.train.Checkpoint(flow=third).restore(path).expect_partial()
+    np.testing.assert_allclose(third.log_prob(MOONS), model.log_prob(MOONS), rtol=1e-5, atol=1e-5)
+
+
+def test_what_cannot_be_written_is_refused_by_name_when_saving(tmp_path):
+    chain = tfb.Chain([tff.bijectors.NICE(2), tfb.Inline(lambda x: x, lambda y: y, lambda y: 0.0, forward_min_event_ndims=0)])
+    model = tff.FlowModel(tfd.TransformedDistribution(tfd.MultivariateNormalDiag(tf.zeros(2)), chain))
+    with pytest.raises((TypeError, ValueError), match=r"bijectors\[1\].*forward_fn"):
+        model.save(tmp_path / "flow.keras")
+    assert not (tmp_path / "flow.keras").exists()
+
+
+def test_a_file_that_is_no_model_of_ours_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received"):
+        tff.FlowModel.from_config({"distribution": {"class": "os.system"}})
+    path = tmp_path / "other.keras"
+    path.write_text("not a model")
+    with pytest.raises(ValueError):
+        keras.models.load_model(path)
