@@ -1,6 +1,7 @@
 """The planar sets: points and densities agree with each other and with formulas written down a second time here.
 The tables: the numbers that their sources give, and a dequantization that rounds back."""
 
+import importlib.resources
 import math
 import warnings
 
@@ -28,7 +29,7 @@ def cell_probabilities(planar, noise, reach=7.0, cells=28):
 
     The squares of the checkerboard are unions of such cells; of no set does anything to speak of lie outside.
     """
-    midpoints = math.ceil(2 * reach / cells / (min(noise, 0.2) / 2)) if noise else 1
+    midpoints = math.ceil(2 * reach / cells / (0.7 * min(noise, 0.2))) if noise else 1
     width = 2 * reach / cells / midpoints
     axis = -reach + width * (np.arange(cells * midpoints) + 0.5)
     points = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -111,6 +112,16 @@ def test_entropy_where_it_has_a_formula():
             assert planar.entropy(20) == pytest.approx(gaussian, abs=1e-4)
 
 
+@each_set
+def test_entropy_has_converged(planar, monkeypatch):
+    noise = 0.25
+    expected, narrowest = planar.entropy(noise), planar._narrowest(noise)
+    monkeypatch.setattr(type(planar), "_narrowest", lambda self, noise: 0.7 * narrowest)
+    finer = datasets.PlanarSet._entropy.__wrapped__(planar, noise)
+    assert finer == pytest.approx(expected, abs=1e-6)
+    assert finer != expected
+
+
 def test_entropy_is_computed_once(monkeypatch):
     entropy = datasets.rings.entropy(0.3)
     monkeypatch.setattr(type(datasets.rings), "log_prob", None)
@@ -128,6 +139,17 @@ def test_density_of_a_curve_against_a_plain_sum_along_it(planar, noise):
         exponents = -((point - curves) ** 2).sum(axis=1) / (2 * noise**2)
         expected = exponents.max() + np.log(np.exp(exponents - exponents.max()).mean())
         assert log_prob == pytest.approx(expected - math.log(2 * math.pi * noise**2), rel=1e-6, abs=1e-5)
+
+
+@pytest.mark.parametrize("noise", [0.03, 0.1, 1.0])
+@pytest.mark.parametrize("planar", CURVES, ids=lambda planar: planar.name)
+def test_density_of_a_curve_has_converged(planar, noise, monkeypatch):
+    drawn, anywhere = planar(100, noise, seed=0), np.random.default_rng(0).uniform(-100, 100, size=(100, 2))
+    expected, expected_anywhere = planar.log_prob(drawn, noise), planar.log_prob(anywhere, noise)
+    fejer = planar_set._fejer
+    monkeypatch.setattr(planar_set, "_fejer", lambda n: fejer(2 * n))
+    np.testing.assert_allclose(planar.log_prob(drawn, noise), expected, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(planar.log_prob(anywhere, noise), expected_anywhere, rtol=1e-6)
 
 
 @pytest.mark.parametrize("noise", [0.08, 0.5, 4.0])
@@ -164,12 +186,48 @@ def test_density_of_the_checkerboard_without_noise():
     assert np.isfinite(datasets.checkerboard.log_prob(datasets.checkerboard(100_000, seed=0))).all()
 
 
-@each_set
-def test_without_noise_points_lie_on_the_shape(planar):
-    x = planar(1000, noise=0, seed=0)
-    assert np.isfinite(x).all()
-    # A little noise moves the same points by a little: the shape is what remains when it vanishes.
-    assert np.abs(planar(1000, noise=1e-3, seed=0) - x).max() < 0.01
+def test_without_noise_points_lie_on_the_shape():
+    def points(planar):
+        x = planar(1000, noise=0, seed=0).astype(np.float64)
+        return x, np.hypot(*x.T)
+
+    def close(x, expected):
+        return np.all(np.abs(x - expected) < 1e-5, axis=-1)
+
+    x, radius = points(datasets.two_moons)
+    upper = (np.abs(radius - 1) < 1e-5) & (x[:, 1] > -1e-5)
+    lower = (np.abs(np.hypot(x[:, 0] - 1, x[:, 1] - 0.5) - 1) < 1e-5) & (x[:, 1] < 0.5 + 1e-5)
+    assert np.all(upper ^ lower)
+    assert 400 < upper.sum() < 600
+
+    x, radius = points(datasets.two_spirals)
+    arm = radius[:, np.newaxis] * np.stack([-np.cos(3 * radius), np.sin(3 * radius)], axis=-1)
+    assert np.all(close(x, arm) ^ close(x, -arm))
+    assert 400 < close(x, arm).sum() < 600
+    assert 3.1 < radius.max() < np.pi
+
+    x, radius = points(datasets.swiss_roll_2d)
+    assert np.all(close(x, radius[:, np.newaxis] * np.stack([np.cos(5 * radius), np.sin(5 * radius)], axis=-1)))
+    assert 0.3 * np.pi - 1e-5 < radius.min() < 0.3 * np.pi + 0.01
+    assert 0.9 * np.pi - 0.01 < radius.max() < 0.9 * np.pi + 1e-5
+
+    x, radius = points(datasets.eight_gaussians)
+    eighths = np.arctan2(*x.T) / (np.pi / 4)
+    np.testing.assert_allclose(radius, math.sqrt(8), rtol=1e-6)
+    np.testing.assert_allclose(eighths, np.round(eighths), atol=1e-5)
+
+    x, radius = points(datasets.rings)
+    np.testing.assert_allclose(radius, np.round(radius / 0.75) * 0.75, rtol=1e-6)
+    assert set(np.round(radius / 0.75)) == {1, 2, 3, 4}
+
+    x, radius = points(datasets.pinwheel)
+    fifths = (np.arctan2(*x.T[::-1]) - 0.4 * radius) / (2 * np.pi / 5)
+    fifths = fifths[radius > 0.6]  # a few points near the origin come from the tail beyond it, and lie opposite
+    np.testing.assert_allclose(fifths, np.round(fifths), atol=1e-5)
+
+    x, _ = points(datasets.checkerboard)
+    assert np.all(np.floor(x / 2).sum(axis=1) % 2 == 0)
+    assert np.abs(x).max() <= 4
 
 
 @each_set
@@ -243,6 +301,7 @@ def test_quakes_are_those_of_the_source():
     assert raw.shape == (1000, 5)
     assert raw.dtype == np.float32
     assert datasets.quakes.columns == ("latitude", "longitude", "depth", "magnitude", "stations")
+    assert datasets.quakes.steps == (0.01, 0.01, 1, 0.1, 1)
     raw = raw.astype(np.float64)
     np.testing.assert_allclose(raw.min(axis=0), [-38.59, 165.67, 40, 4, 10], rtol=1e-6)
     np.testing.assert_allclose(raw.max(axis=0), [-10.72, 188.13, 680, 6.4, 132], rtol=1e-6)
@@ -256,11 +315,18 @@ def test_geyser_is_that_of_the_source():
     assert raw.shape == (272, 2)
     assert raw.dtype == np.float32
     assert datasets.geyser.columns == ("eruption", "waiting")
+    assert datasets.geyser.steps == (1 / 60, 1)  # whole seconds, whole minutes
     raw = raw.astype(np.float64)
     np.testing.assert_allclose(raw.min(axis=0), [1.6, 43], rtol=1e-6)
     np.testing.assert_allclose(raw.max(axis=0), [5.1, 96], rtol=1e-6)
     np.testing.assert_allclose(raw.mean(axis=0), [3.487783, 70.897059], rtol=1e-6)
     np.testing.assert_allclose(raw.std(axis=0, ddof=1), [1.141371, 13.594974], rtol=1e-6)
+
+
+@each_table
+def test_columns_are_those_of_the_file(table):
+    file = importlib.resources.files("tfp_flows") / "data" / f"{table.__name__}.csv"
+    assert file.read_text(encoding="utf-8").splitlines()[0] == ",".join(table.columns)
 
 
 @each_table

@@ -24,6 +24,7 @@ ORDER = [
     "bijectors",
     "flows",
     "condition",
+    "_keras_config",
     "serialization",
     "saved_model",
     "likelihood",
@@ -55,7 +56,9 @@ def test_imports_go_downwards_only(path):
             imported = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             # `from tfp_flows import bijectors` names a module, `from tfp_flows.flows import nice` one in a module.
-            imported = [f"{node.module}.{alias.name}" if node.module == "tfp_flows" else node.module for alias in node.names]
+            imported = [
+                f"{node.module}.{alias.name}" if node.module == "tfp_flows" else node.module for alias in node.names
+            ]
         for name in imported:
             if name and name.startswith("tfp_flows"):
                 assert place(name) <= place(module), f"{module} imports {name}"

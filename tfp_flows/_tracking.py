@@ -78,10 +78,20 @@ class AdoptedVariable(keras.Variable):
         # tf_keras puts it on the variable; a plain `tf.Variable` has None.
         constraint = getattr(variable, "constraint", None)
         if constraint is not None:
-            self.constraint = lambda weight: constraint(tf.convert_to_tensor(weight))
+            self.constraint = _ConstraintOf(constraint)
 
     def _initialize_with_initializer(self, initializer):
         self._value = self._adopted
+
+
+class _ConstraintOf(keras.constraints.Constraint):
+    """The constraint of a `tf.Variable`, any function of a tensor, as Keras's weights want it."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, weight):
+        return self.function(tf.convert_to_tensor(weight))
 
 
 class _Part(keras.layers.Layer):

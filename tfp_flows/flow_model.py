@@ -96,7 +96,7 @@ class FlowModel(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x=None, y=None, batch_size=None, *args, sample_weight=None, validation_data=None, **kwargs):
+    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
         """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
 
         Raises: see the class; arrays are checked whole before the first step.
@@ -104,34 +104,36 @@ class FlowModel(keras.Model):
         x, y = self._checked_arrays(x, y, sample_weight)
         if isinstance(validation_data, (tuple, list)) and self.context_size:
             self._checked_arrays(*validation_data)
+        if not is_array(x):
+            kwargs.setdefault("shuffle", False)  # Keras warns of its own default where a pipeline has its own order
         with self._floatx():
             return super().fit(
                 x,
                 y,
                 _batch_size(x, batch_size, 256),
-                *args,
+                epochs,
                 sample_weight=sample_weight if self.context_size else None,
                 validation_data=validation_data,
                 **kwargs,
             )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *args, sample_weight=None, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
-        x, y = self._checked_arrays(x, y, sample_weight)
+        # `fit` comes here with data it has checked already.
+        x, y = (x, y) if "_use_cached_eval_dataset" in kwargs else self._checked_arrays(x, y, sample_weight)
         with self._floatx():
             return super().evaluate(
                 x,
                 y,
                 _batch_size(x, batch_size, 1024),
-                *args,
                 sample_weight=sample_weight if self.context_size else None,
                 **kwargs,
             )
 
-    def predict(self, x, batch_size=None, *args, **kwargs):
+    def predict(self, x, batch_size=None, **kwargs):
         """log p(x) as a NumPy array, in nats: `predict(x)`, or `predict((context, x))`, batch by batch."""
         with self._floatx():
-            return super().predict(x, _batch_size(x, batch_size, 1024), *args, **kwargs)
+            return super().predict(x, _batch_size(x, batch_size, 1024), **kwargs)
 
     def call(self, inputs):
         """log p of x, or of (context, x)."""
@@ -177,13 +179,17 @@ class FlowModel(keras.Model):
             if second is None and isinstance(first, (tuple, list)):
                 first, second = first
             if is_array(first) and second is None:
-                raise ValueError("Expected `fit(context, x)`, since the distribution takes a context. Received: x alone")
+                raise ValueError(
+                    "Expected `fit(context, x)`, since the distribution takes a context. Received: x alone"
+                )
             if is_array(first):
                 check_rows(first, self.precision, tf.TensorShape([self.context_size]), "contexts")
             x = second
         else:
             if second is not None:
-                raise ValueError("Expected `fit(x)`, since the distribution takes no context. Received: a second argument")
+                raise ValueError(
+                    "Expected `fit(x)`, since the distribution takes no context. Received: a second argument"
+                )
             x, second = first, weight  # Keras drops the weights of data without a second part
         if is_array(x):
             check_rows(x, self.distribution.dtype, self.distribution.event_shape)
@@ -251,7 +257,10 @@ class FlowModel(keras.Model):
 
     def _run(self, function, *arguments):
         """Calls a method as a `tf.function`, made once for arguments of these ranks: open sizes, but no open rank."""
-        key = (function.__name__, *(argument.shape.rank for argument in tf.nest.flatten(arguments) if argument is not None))
+        key = (
+            function.__name__,
+            *(argument.shape.rank for argument in tf.nest.flatten(arguments) if argument is not None),
+        )
         if key not in self._functions:
             self._functions[key] = tf.function(function, reduce_retracing=True, autograph=False)
         return self._functions[key](*arguments)

@@ -154,6 +154,10 @@ class Bijector(tfb.Bijector):
             raise TypeError(f"`{self.name}` expected events of dtype {self.dtype.name}. Received: {dtype}")
         return event
 
+    def get_config(self):
+        """The constructor's arguments: what `keras.saving.register_keras_serializable` asks of a subclass of yours."""
+        return dict(self.parameters)
+
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return {}  # parameters are made inside and have no batch shape

@@ -1,0 +1,90 @@
+"""The dense conditioners."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfp_flows as tff
+from tfp_flows.conditioners.context import call_conditioner, concatenate
+
+KINDS = [tff.conditioners.MLP, tff.conditioners.ResidualMLP]
+
+
+def moved(layer, seed=0):
+    generator = np.random.default_rng(seed)
+    for weight in layer.weights:
+        weight.assign(weight + 0.3 * generator.normal(size=weight.shape))
+    return layer
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_starts_at_its_output_bias(kind):
+    layer = kind(3, 2, (8, 8), context_size=2, output_bias=[1.0, -2.0])
+    out = layer(tf.random.normal([5, 3]), tf.random.normal([5, 2]))
+    np.testing.assert_array_equal(out, np.tile([1.0, -2.0], (5, 1)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_seed_fixes_every_weight(kind):
+    one, same, other = (kind(3, 2, (8, 8), context_size=2, seed=seed) for seed in (1, 1, 2))
+    for a, b in zip(one.weights, same.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert any(np.any(np.array(a) != np.array(b)) for a, b in zip(one.weights, other.weights, strict=True))
+    kernels = [np.array(w).ravel()[:4] for w in one.weights if "kernel" in w.path and np.any(w)]
+    assert len({tuple(kernel) for kernel in kernels}) == len(kernels)  # no two layers alike
+
+
+def test_mlp_with_a_context_is_a_dense_network_of_both():
+    layer = moved(tff.conditioners.MLP(3, 4, (8, 6), activation="tanh", context_size=2, seed=0))
+    x, context = tf.random.normal([5, 3]), tf.random.normal([5, 2])
+    hidden = tf.concat([x, context], -1) @ tf.concat([layer.input_layer.kernel, layer.context_layer.kernel], 0)
+    hidden = tf.tanh(hidden + layer.input_layer.bias)
+    hidden = tf.tanh(hidden @ layer.hidden_layers[0].kernel + layer.hidden_layers[0].bias)
+    expected = hidden @ layer.output_layer.kernel + layer.output_layer.bias
+    np.testing.assert_allclose(layer(x, context), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_residual_blocks_start_as_the_identity_and_add():
+    layer = tff.conditioners.ResidualMLP(3, 4, (8, 8), activation="tanh", seed=0)
+    moved(layer.output_layer)
+    x = tf.random.normal([5, 3])
+    expected = layer.output_layer(tf.tanh(layer.input_layer(x)))
+    np.testing.assert_allclose(layer(x), expected, rtol=1e-5, atol=1e-6)
+    (inner, outer), _ = layer.blocks
+    moved(outer)
+    hidden = layer.input_layer(x)
+    hidden = hidden + outer(tf.tanh(inner(tf.tanh(hidden))))
+    np.testing.assert_allclose(layer(x), layer.output_layer(tf.tanh(hidden)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float64_is_float64(kind):
+    layer = kind(3, 2, (8, 8), context_size=2, dtype="float64")
+    assert {weight.dtype for weight in layer.weights} == {"float64"}
+    assert layer(tf.ones([5, 3], tf.float64), tf.ones([5, 2], tf.float64)).dtype == tf.float64
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keras_saves_them(kind):
+    layer = kind(3, 2, (8, 8), activation="tanh", context_size=2, output_bias=[1.0, 2.0], seed=3, name="net")
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+    assert again.name == "net"
+    for a, b in zip(layer.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_concatenation_broadcasts():
+    out = concatenate(tf.zeros([5, 1, 3]), tf.ones([4, 2]))
+    assert out.shape == (5, 4, 5)
+    np.testing.assert_array_equal(out[0, 0], [0, 0, 0, 1, 1])
+
+
+def test_a_context_for_all_is_multiplied_once():
+    """One context and many rows: its matrix product has one row."""
+    layer = tff.conditioners.MLP(3, 2, (8,), context_size=4)
+    shapes = []
+    plain = layer.context_layer.call
+    layer.context_layer.call = lambda context: shapes.append(context.shape) or plain(context)
+    call_conditioner(layer, tf.zeros([100, 3]), tf.zeros([4]))
+    assert shapes == [(1, 4)]

@@ -1,0 +1,26 @@
+"""Data to try a flow on: shapes in the plane with their exact densities, and two real tables."""
+
+from tfp_flows.datasets.planar_set import PlanarSet
+from tfp_flows.datasets.tables import geyser, quakes
+from tfp_flows.datasets.two_dimensional import (
+    checkerboard,
+    eight_gaussians,
+    pinwheel,
+    rings,
+    swiss_roll_2d,
+    two_moons,
+    two_spirals,
+)
+
+__all__ = [
+    "PlanarSet",
+    "two_moons",
+    "eight_gaussians",
+    "checkerboard",
+    "two_spirals",
+    "pinwheel",
+    "swiss_roll_2d",
+    "rings",
+    "quakes",
+    "geyser",
+]
