@@ -118,4 +118,4 @@ def _flow(event_size, layers, base, dtype, standardize, act_norm):
         layers = [bijectors.Standardize(event_size, dtype), *layers]
     if base is None:
         base = tfd.Independent(tfd.Normal(tf.zeros([event_size], dtype), tf.ones([], dtype)), 1, name="base")
-    return tfd.TransformedDistribution(base, tfb.Chain(layers), name="flow")
+    return tfd.TransformedDistribution(base, tfb.Chain(layers))
