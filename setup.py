@@ -4,7 +4,7 @@ import pathlib
 
 from setuptools import find_packages, setup
 
-plot = ["matplotlib>=3.8", "corner>=2.2"]
+plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
 data = ["pandas>=2.2", "pyarrow>=16"]
 
 setup(

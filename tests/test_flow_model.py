@@ -217,9 +217,7 @@ def test_pipelines_with_and_without_weights():
     context, x = conditional_data()
     model = compiled(tff.flows.realnvp(2, num_layers=2, context_size=1, seed=0))
     triples = tf.data.Dataset.from_tensor_slices((context, x, np.full(len(x), 2.0, "float32"))).batch(128)
-    np.testing.assert_allclose(
-        model.evaluate(triples, verbose=0), 2 * model.evaluate(context, x, verbose=0), rtol=1e-4
-    )
+    np.testing.assert_allclose(model.evaluate(triples, verbose=0), 2 * model.evaluate(context, x, verbose=0), rtol=1e-4)
 
 
 def test_pandas_frames_and_column_names():

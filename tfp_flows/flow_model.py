@@ -90,11 +90,20 @@ class FlowModel(keras.Model):
             jit_compile=jit_compile,
             **kwargs,
         )
+        self._build_training_state()
+
+    def _build_training_state(self):
+        """Makes the variables of optimizer and metrics; made in the first step, they have TensorFlow trace it twice."""
+        self.optimizer.build(self.trainable_variables)
+        point = tf.nest.map_structure(
+            lambda dtype, shape: tf.zeros([1, *shape], dtype), self.distribution.dtype, self.distribution.event_shape
+        )
+        self.compute_metrics(None, self._target(point), tf.zeros([1], self.precision))
+        self.reset_metrics()
 
     def compile_from_config(self, config):
         # Keras leaves a model with a `compile` of its own uncompiled when loading.
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
         """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
@@ -106,7 +115,6 @@ class FlowModel(keras.Model):
             self._checked_arrays(*validation_data)
         if not is_array(x):
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default where a pipeline has its own order
-        self._build_training_state()
         with self._floatx():
             return super().fit(
                 x,
@@ -117,16 +125,6 @@ class FlowModel(keras.Model):
                 validation_data=validation_data,
                 **kwargs,
             )
-
-    def _build_training_state(self):
-        """Makes the variables of optimizer and metrics now; made in the first step, they have TensorFlow trace it twice."""
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        point = tf.nest.map_structure(
-            lambda dtype, shape: tf.zeros([1, *shape], dtype), self.distribution.dtype, self.distribution.event_shape
-        )
-        self.compute_metrics(None, self._target(point), tf.zeros([1], self.precision))
-        self.reset_metrics()
 
     def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
