@@ -18,6 +18,20 @@ def concatenate(x, context):
     return tf.ensure_shape(joined, [*tf.broadcast_static_shape(x.shape[:-1], context.shape[:-1]), joined.shape[-1]])
 
 
+def gated(hidden, gate):
+    """A gated linear unit: hidden ⊙ σ(gate), with the context brought to the width of `hidden` by a linear layer.
+
+    Source: Dauphin et al. 2017, arXiv 1612.08083, equation 1.
+    """
+    return hidden * tf.sigmoid(gate)
+
+
+def check_context_mode(context_mode):
+    """Raises ValueError unless the way a context enters is "add" or "gated"."""
+    if context_mode not in ("add", "gated"):
+        raise ValueError(f'Expected `context_mode` to be "add" or "gated". Received: context_mode={context_mode!r}')
+
+
 def call_conditioner(layer, x, context):
     """Calls any Keras layer as a conditioner, with the batch shapes that Keras layers take.
 

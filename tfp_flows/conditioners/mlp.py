@@ -5,6 +5,7 @@ import numpy as np
 
 from tfp_flows._checks import check_context_size, check_positive_integers
 from tfp_flows._seeds import draw_seed, split_seed
+from tfp_flows.conditioners.context import check_context_mode, gated
 
 
 class _DenseConditioner(keras.layers.Layer):
@@ -19,11 +20,13 @@ class _DenseConditioner(keras.layers.Layer):
         context_size=0,
         output_bias=None,
         seed=None,
+        context_mode="add",
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_positive_integers(input_size=input_size, output_size=output_size, **_named(hidden_units))
         check_context_size(context_size)
+        check_context_mode(context_mode)
         self.input_size = input_size
         self.output_size = output_size
         self.hidden_units = tuple(hidden_units)
@@ -31,13 +34,22 @@ class _DenseConditioner(keras.layers.Layer):
         self.context_size = context_size
         self.output_bias = output_bias
         self.seed = draw_seed(seed)
+        self.context_mode = context_mode
 
         input_seed, context_seed, *seeds = split_seed(self.seed, 2 + 2 * len(self.hidden_units))
         width = self.hidden_units[0]
         self.input_layer = self._dense("input", input_size, width, input_seed)
         self.context_layer = None
-        if context_size:
+        self.gate_layers = []
+        if context_size and context_mode == "add":
             self.context_layer = self._dense("context", context_size, width, context_seed, use_bias=False)
+        elif context_size:
+            self.gate_layers = [
+                self._dense(f"gate_{k}", context_size, units, gate_seed)
+                for k, (units, gate_seed) in enumerate(
+                    zip(self.hidden_units, split_seed(context_seed, len(self.hidden_units)), strict=True)
+                )
+            ]
         self._build_hidden_layers(seeds)
         self.output_layer = self._dense("output", self.hidden_units[-1], output_size)
         if output_bias is not None:
@@ -59,7 +71,11 @@ class _DenseConditioner(keras.layers.Layer):
         Kept apart, a context with fewer batch dimensions than x (one observation, many samples) is multiplied once.
         """
         hidden = self.input_layer(x)
-        return hidden if context is None else hidden + self.context_layer(context)
+        return hidden if context is None or self.context_layer is None else hidden + self.context_layer(context)
+
+    def _gated(self, hidden, k, context):
+        """The hidden layer or block k, through its gate if it has one."""
+        return gated(hidden, self.gate_layers[k](context)) if self.gate_layers else hidden
 
     def get_config(self):
         return {
@@ -71,6 +87,7 @@ class _DenseConditioner(keras.layers.Layer):
             "context_size": self.context_size,
             "output_bias": None if self.output_bias is None else np.asarray(self.output_bias).tolist(),
             "seed": self.seed,
+            "context_mode": self.context_mode,
         }
 
 
@@ -78,7 +95,8 @@ class _DenseConditioner(keras.layers.Layer):
 class MLP(_DenseConditioner):
     """A dense network from the untouched coordinates and the context to a transformer's parameters.
 
-    h₁ = W₁ x + V c + b₁, hₖ = Wₖ φ(hₖ₋₁) + bₖ, output = W φ(h) + b, where W = 0 at the start.
+    h₁ = W₁ x + V c + b₁, hₖ = Wₖ φ(hₖ₋₁) + bₖ, output = W φ(h) + b, where W = 0 at the start. If "gated", c enters
+    every hidden layer by a gated linear unit in place of V c: hₖ ⊙ σ(Vₖ c + vₖ).
 
     Shapes: x `[..., input_size]`, context `[..., context_size]`, output `[..., output_size]`. The batch shapes of x
     and of the context broadcast.
@@ -91,9 +109,10 @@ class MLP(_DenseConditioner):
       context_size: C, the length of a context vector; 0 for none.
       output_bias: the b to start from, `[output_size]`; zeros if None.
       seed: an integer that fixes every weight; drawn if None.
+      context_mode: how the context enters, "add" or "gated".
       **kwargs: `name`, `dtype`, `trainable`, as every Keras layer has them.
 
-    Raises: ValueError for sizes that are not positive integers.
+    Raises: ValueError for sizes that are not positive integers, or an unknown `context_mode`.
 
     Example:
 
@@ -110,9 +129,9 @@ class MLP(_DenseConditioner):
         ]
 
     def call(self, x, context=None):
-        hidden = self._first(x, context)
-        for layer in self.hidden_layers:
-            hidden = layer(self.activation(hidden))
+        hidden = self._gated(self._first(x, context), 0, context)
+        for k, layer in enumerate(self.hidden_layers):
+            hidden = self._gated(layer(self.activation(hidden)), k + 1, context)
         return self.output_layer(self.activation(hidden))
 
 
@@ -121,7 +140,8 @@ class ResidualMLP(_DenseConditioner):
     """A residual network from the untouched coordinates and the context to a transformer's parameters.
 
     h₀ = W x + V c + b, hₖ = hₖ₋₁ + Bₖ φ(Aₖ φ(hₖ₋₁) + aₖ) + bₖ, output = W φ(h) + b, where W = 0 and Bₖ = 0 at the
-    start. Every entry of `hidden_units` is one block; they are all of one width.
+    start. Every entry of `hidden_units` is one block; they are all of one width. If "gated", c enters every block by a
+    gated linear unit in place of V c: hₖ₋₁ + (Bₖ φ(...) + bₖ) ⊙ σ(Vₖ c + vₖ).
 
     Shapes, arguments and errors: as in `MLP`; ValueError also if the widths differ.
 
@@ -149,8 +169,9 @@ class ResidualMLP(_DenseConditioner):
 
     def call(self, x, context=None):
         hidden = self._first(x, context)
-        for inner, outer in self.blocks:
-            hidden = hidden + outer(self.activation(inner(self.activation(hidden))))
+        for k, (inner, outer) in enumerate(self.blocks):
+            block = outer(self.activation(inner(self.activation(hidden))))
+            hidden = hidden + self._gated(block, k, context)
         return self.output_layer(self.activation(hidden))
 
 
