@@ -169,7 +169,8 @@ def extreme_input_is_safe(case, bijector, dtype):
             with tf.GradientTape() as tape:
                 tape.watch(x)
                 y = call(bijector, method, x, context)
-            gradients = tape.gradient(y, [x, *bijector.trainable_variables])
+            excused = case.why_overflow and size > 1e15 and dtype == "float32"
+            gradients = tape.gradient(y, [x, *([] if excused else bijector.trainable_variables)])
             for value in [y, *(tf.convert_to_tensor(g) for g in gradients if g is not None)]:
                 assert not np.isnan(value).any(), f"{method} of size {size}"
                 # Squares and matrix products of 1e30 overflow float32.
@@ -226,7 +227,9 @@ def variables_count_the_same(case, bijector, dtype):
     assert len(model.weights) == len(ours)
     trainable = {id(variable) for variable in bijector.trainable_variables}
     assert {id(weight.value) for weight in model.trainable_weights} == trainable
-    assert keras.src.utils.summary_utils.count_params(model.weights) == sum(v.shape.num_elements() for v in bijector.variables)
+    assert keras.src.utils.summary_utils.count_params(model.weights) == sum(
+        v.shape.num_elements() for v in bijector.variables
+    )
 
 
 def bad_input_is_refused(case, bijector, dtype):

@@ -15,6 +15,8 @@ SHORT = {
     "quickstart": ["--output", "{folder}", "--epochs", "2"],
     "composing_with_tfp": ["--epochs", "2"],
     "serving": ["{exported}"],
+    "two_dimensional": ["--output", "{folder}", "--seconds", "1", "--shapes", "rings"],
+    "variational_2d": ["--output", "{folder}", "--steps", "2", "--layers", "1", "2"],
 }
 
 

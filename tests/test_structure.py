@@ -17,6 +17,7 @@ ORDER = [
     "_checks",
     "_seeds",
     "_tracking",
+    "condition",
     "_constraints",
     "_roots",
     "_normal_tail",
@@ -24,7 +25,6 @@ ORDER = [
     "conditioners",
     "bijectors",
     "flows",
-    "condition",
     "_keras_config",
     "serialization",
     "saved_model",
@@ -32,6 +32,7 @@ ORDER = [
     "_data",
     "flow_model",
     "datasets",
+    "inference",
     "plotting",
     "__init__",
 ]

@@ -4,8 +4,20 @@ from tfp_flows import transformers
 from tfp_flows import conditioners
 from tfp_flows import bijectors
 from tfp_flows import flows
+from tfp_flows.condition import condition
 from tfp_flows.flow_model import FlowModel
 from tfp_flows import datasets
+from tfp_flows import inference
 from tfp_flows import plotting
 
-__all__ = ["transformers", "conditioners", "bijectors", "flows", "FlowModel", "datasets", "plotting"]
+__all__ = [
+    "transformers",
+    "conditioners",
+    "bijectors",
+    "flows",
+    "condition",
+    "FlowModel",
+    "datasets",
+    "inference",
+    "plotting",
+]

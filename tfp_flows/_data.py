@@ -70,6 +70,8 @@ def _zip_leaves(data, dtype):
     """The leaves of the data, each with the dtype that the distribution has in its place."""
     if not tf.nest.is_nested(dtype):
         return [(data, dtype)]
+    if isinstance(dtype, dict) and isinstance(data, dict) and set(data) != set(dtype):
+        raise ValueError(f"Expected data with the names {sorted(dtype)}. Received: {sorted(data)}")
     dtypes, leaves = tf.nest.flatten(dtype), tf.nest.flatten(data)
     if len(leaves) != len(dtypes):
         raise ValueError(f"Expected data as a structure of {len(dtypes)} tensors. Received: {len(leaves)} tensors")

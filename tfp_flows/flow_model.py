@@ -1,6 +1,7 @@
 """FlowModel: any TFP distribution made a Keras model."""
 
 import contextlib
+import math
 
 import keras
 import numpy as np
@@ -12,7 +13,8 @@ from tfp_flows import saved_model, serialization
 from tfp_flows._checks import check_positive_integers
 from tfp_flows._data import as_event, check_rows, is_array
 from tfp_flows._tracking import build_networks, layers_of
-from tfp_flows.condition import context_arguments, context_size_of
+from tfp_flows.bijectors.embedded import embedded
+from tfp_flows.condition import checked_context, context_arguments, context_batch_shape, context_shape_of
 from tfp_flows.likelihood import BitsPerDim, NegativeLogLikelihood
 
 
@@ -36,7 +38,10 @@ class FlowModel(keras.Model):
     tensors as `tfd.JointDistributionNamed` has them, take what their `log_prob` takes.
 
     Arguments:
-      distribution: a `tfd.Distribution`. `FlowModel.distribution` is the same object.
+      distribution: a `tfd.Distribution`. `FlowModel.distribution` is the same object, or has it with the embedding.
+      embedding: a Keras layer that compresses the context before the bijectors get it, once a call, and is trained with
+        them; None for none. Contexts then have the shape of its input, `[n, ...]`, or are dictionaries if it takes such.
+        See `tff.bijectors.Embedded`.
       name: the model's name.
 
     Raises, before anything changes: TypeError for integers where the distribution takes floats; ValueError for data of
@@ -51,14 +56,17 @@ class FlowModel(keras.Model):
     TensorShape([3, 2])
     """
 
-    def __init__(self, distribution, name=None):
+    def __init__(self, distribution, embedding=None, name=None):
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(f"Expected a `tfd.Distribution`. Received: {distribution}")
         # The distribution knows its own dtypes; Keras's autocast would make float32 of them all.
         super().__init__(name=name, autocast=False)
+        if embedding is not None:
+            distribution = embedded(distribution, embedding)
         self.distribution = distribution
         build_networks(distribution)
-        self.context_size = context_size_of(distribution)
+        self.context_shape = context_shape_of(distribution)
+        self.is_conditional = self.context_shape is not None
         self.parts = layers_of(distribution)
         self.built = True
         self._functions = {}
@@ -66,7 +74,7 @@ class FlowModel(keras.Model):
 
     # Training
 
-    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=8, jit_compile=None, **kwargs):
+    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=16, jit_compile=None, **kwargs):
         """Configures training, as `keras.Model.compile` does, with defaults for flows.
 
         Arguments:
@@ -74,7 +82,7 @@ class FlowModel(keras.Model):
           loss: None for the negative log-likelihood; else anything Keras takes, called with (x, log p(x)).
           metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
           steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
-            batch, which for a small flow is half the time; callbacks that act on every batch then act on every 8th.
+            batch, which for a small flow is half the time; callbacks that act on every batch then act on every 16th.
           jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy. A
             distribution that XLA cannot compile wants False.
           **kwargs: everything else `keras.Model.compile` takes.
@@ -111,17 +119,22 @@ class FlowModel(keras.Model):
         Raises: see the class; arrays are checked whole before the first step.
         """
         x, y = self._checked_arrays(x, y, sample_weight)
-        if isinstance(validation_data, (tuple, list)) and self.context_size:
+        if isinstance(validation_data, (tuple, list)) and self.is_conditional:
             self._checked_arrays(*validation_data)
-        if not is_array(x):
+        batch_size = _batch_size(x, batch_size, 256)
+        if is_array(x):
+            # Told the number of steps, Keras makes one iterator an epoch, not two; each takes the time of some steps.
+            rows = math.floor(len(tf.nest.flatten(x)[0]) * (1.0 - kwargs.get("validation_split", 0.0)))
+            kwargs.setdefault("steps_per_epoch", math.ceil(rows / batch_size))
+        else:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default where a pipeline has its own order
         with self._floatx():
             return super().fit(
                 x,
                 y,
-                _batch_size(x, batch_size, 256),
+                batch_size,
                 epochs,
-                sample_weight=sample_weight if self.context_size else None,
+                sample_weight=sample_weight if self.is_conditional else None,
                 validation_data=validation_data,
                 **kwargs,
             )
@@ -135,7 +148,7 @@ class FlowModel(keras.Model):
                 x,
                 y,
                 _batch_size(x, batch_size, 1024),
-                sample_weight=sample_weight if self.context_size else None,
+                sample_weight=sample_weight if self.is_conditional else None,
                 **kwargs,
             )
 
@@ -146,7 +159,7 @@ class FlowModel(keras.Model):
 
     def call(self, inputs):
         """log p of x, or of (context, x)."""
-        context, x = inputs if self.context_size else (None, inputs)
+        context, x = inputs if self.is_conditional else (None, inputs)
         return self._log_prob(x, context)
 
     def train_step(self, data):
@@ -161,7 +174,7 @@ class FlowModel(keras.Model):
     def _inputs_and_target(self, data):
         """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
         first, second, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if not self.context_size:
+        if not self.is_conditional:
             if second is not None and second.shape.rank != 1:
                 raise ValueError(
                     "Expected x or (x, sample_weight), since the distribution takes no context. "
@@ -184,15 +197,16 @@ class FlowModel(keras.Model):
 
     def _checked_arrays(self, first, second=None, weight=None):
         """Keras's x and y, arrays checked before anything is trained; pipelines show their batches only as they run."""
-        if self.context_size:
+        if self.is_conditional:
             if second is None and isinstance(first, (tuple, list)):
                 first, second = first
-            if is_array(first) and second is None:
+            if first is None or (is_array(first) and second is None):
                 raise ValueError(
-                    "Expected `fit(context, x)`, since the distribution takes a context. Received: x alone"
+                    "Expected `fit(context, x)`, since the distribution takes a context. Received: "
+                    f"{'x alone' if second is None else 'context=None'}"
                 )
             if is_array(first):
-                check_rows(first, self.precision, tf.TensorShape([self.context_size]), "contexts")
+                check_rows(first, self._context_dtype, self.context_shape, "contexts")
             x = second
         else:
             if second is not None:
@@ -252,7 +266,7 @@ class FlowModel(keras.Model):
 
         Raises: as `fit`.
         """
-        self._checked_arrays(*((context, x) if self.context_size else (x,)))
+        self._checked_arrays(*((context, x) if self.is_conditional else (x,)))
         _adapt(self._bijector, as_event(x, self.distribution.dtype), self._as_context(context))
 
     @property
@@ -280,11 +294,21 @@ class FlowModel(keras.Model):
 
     def _sample(self, n, seed, context):
         arguments = context_arguments(self.distribution, context)
-        return self.distribution.sample(_sample_shape(n, context), seed=seed, **arguments)
+        return self.distribution.sample(self._sample_shape(n, context), seed=seed, **arguments)
 
     def _sample_and_log_prob(self, n, seed, context):
         arguments = context_arguments(self.distribution, context)
-        return self.distribution.experimental_sample_and_log_prob(_sample_shape(n, context), seed=seed, **arguments)
+        return self.distribution.experimental_sample_and_log_prob(
+            self._sample_shape(n, context), seed=seed, **arguments
+        )
+
+    def _sample_shape(self, n, context):
+        """[n], and the batch shape of the contexts after it, of which TensorFlow then knows the rank."""
+        if context is None:
+            return tf.stack([n])
+        sizes = context_batch_shape(context, self.context_shape)
+        first = tf.nest.flatten(context)[0]
+        return tf.stack([n, *(tf.shape(first)[k] if size is None else size for k, size in enumerate(sizes))])
 
     def _forward(self, z, context):
         return self._bijector.forward(z, **context_arguments(self._bijector, context))
@@ -294,13 +318,15 @@ class FlowModel(keras.Model):
 
     def _as_context(self, context):
         """The context as a new tensor, or an error if it is missing, unexpected or of the wrong size."""
-        if context is None and not self.context_size:
-            return None
-        if context is None or not self.context_size or np.shape(context)[-1:] != (self.context_size,):
-            expected = f"a context of size {self.context_size}" if self.context_size else "no context"
-            received = "None" if context is None else f"shape {np.shape(context)}"
-            raise ValueError(f"Expected {expected}. Received: context of {received}")
-        return as_event(context, self.precision)
+        if self.is_conditional:
+            return as_event(checked_context(self.name, self.context_shape, context), self._context_dtype)
+        if context is not None:
+            raise ValueError(f"Expected no context. Received: context of shape {np.shape(context)}")
+        return None
+
+    @property
+    def _context_dtype(self):
+        return tf.nest.map_structure(lambda shape: self.precision, self.context_shape)
 
     # Saving
 
@@ -317,7 +343,7 @@ class FlowModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
-        return cls(serialization.from_config(config["distribution"]), config.get("name"))
+        return cls(serialization.from_config(config["distribution"]), name=config.get("name"))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
         """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tff.saved_model`."""
@@ -343,18 +369,14 @@ def as_seed(seed):
     return tf.stack([tf.cast(seed, tf.int32), 0])
 
 
-def _sample_shape(n, context):
-    """[n], and the batch shape of the contexts after it, of which TensorFlow then knows the rank."""
-    sizes = [] if context is None else context.shape[:-1]
-    return tf.stack([n, *(tf.shape(context)[k] if size is None else size for k, size in enumerate(sizes))])
-
-
 def _adapt(bijector, x, context):
     """Adapts the parts of a bijector in the order in which data meets them; returns what comes out at the base."""
     if isinstance(bijector, chain._Chain):
         for part in bijector.bijectors:
             x = _adapt(part, x, context)
         return x
+    if hasattr(bijector, "embed"):
+        return _adapt(bijector.bijector, x, tf.identity(bijector.embed(context)))
     if hasattr(bijector, "adapt"):
         bijector.adapt(x, context)
     return tf.identity(bijector.inverse(x, **context_arguments(bijector, context)))

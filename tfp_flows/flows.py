@@ -6,6 +6,9 @@ They share these arguments:
   event_size: D, the number of coordinates.
   num_layers: the number of layers.
   context_size: the length of a context vector; 0 for none.
+  embedding: a Keras layer that compresses the context, once a call, to what the layers take; it is trained with them,
+    and the context has the shape of its input: see `tff.bijectors.Embedded`. `context_size` is then the size of its
+    output, and not to be given. None for none.
   base: a `tfd.Distribution` over `[D]`; None for a standard normal.
   dtype: of data, weights and densities.
   seed: an integer that fixes every weight, mask and order; drawn if None.
@@ -14,17 +17,45 @@ They share these arguments:
   **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 
+import functools
+import inspect
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows import bijectors
+from tfp_flows import bijectors, transformers
 from tfp_flows._checks import check_positive_integers
 from tfp_flows._seeds import draw_seed, split_seed
 from tfp_flows.bijectors.coupling import coupling_mask
+from tfp_flows.bijectors.embedded import embedded, input_and_output
 
 
+def _with_embedding(preset):
+    """Gives a preset the argument `embedding`."""
+    signature = inspect.signature(preset)
+
+    @functools.wraps(preset)
+    def flow(*args, embedding=None, **kwargs):
+        if embedding is None:
+            return preset(*args, **kwargs)
+        arguments = signature.bind(*args, **kwargs)
+        if arguments.arguments.get("context_size"):
+            raise ValueError(
+                "Expected no `context_size` beside an `embedding`, whose output has that size. "
+                f"Received: context_size={arguments.arguments['context_size']!r}"
+            )
+        arguments.arguments["context_size"] = input_and_output(embedding)[1]
+        return embedded(preset(*arguments.args, **arguments.kwargs), embedding)
+
+    argument = inspect.Parameter("embedding", inspect.Parameter.KEYWORD_ONLY, default=None)
+    parameters = list(signature.parameters.values())
+    flow.__signature__ = signature.replace(parameters=[*parameters[:-1], argument, parameters[-1]])
+    return flow
+
+
+@_with_embedding
 def nice(
     event_size,
     num_layers=4,
@@ -54,6 +85,7 @@ def nice(
     return _flow(event_size, [*layers, scale], base, dtype, standardize, act_norm)
 
 
+@_with_embedding
 def realnvp(
     event_size,
     num_layers=8,
@@ -82,14 +114,299 @@ def realnvp(
     return _flow(event_size, layers, base, dtype, standardize, act_norm)
 
 
-def _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts):
-    """Couplings whose masks alternate with their complements, and a permutation after every second."""
+@_with_embedding
+def neural_spline_coupling(
+    event_size,
+    num_layers=8,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    mixing="permutation",
+    **parts,
+):
+    """The coupling neural spline flow: rational-quadratic splines, closed form in both directions.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.NeuralSplineCoupling`. Masks as in `realnvp`; and
+      mixing: what stands between the layers: "permutation", or "lu", the paper's trainable `LULinear`.
+
+    Source: Durkan et al. 2019, arXiv 1906.04032.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.neural_spline_coupling(3, num_layers=4, mixing="lu", seed=0).sample(5).shape
+    TensorShape([5, 3])
+    """
+    bijector = bijectors.NeuralSplineCoupling
+    layers = _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts, mixing)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def maf(
+    event_size,
+    num_layers=5,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """The masked autoregressive flow: densities in one pass a layer, samples in a few.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.MAF`. `input_order` is the first layer's, the others
+    take its reverse and itself in turn; with "random" every layer draws one of its own.
+
+    Source: Papamakarios et al. 2017, arXiv 1705.07057; the reversed order: section 4.2 there.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.maf(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
+    TensorShape([3])
+    """
+    layers = _autoregressions(bijectors.MAF, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def iaf(
+    event_size,
+    num_layers=5,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """The inverse autoregressive flow: samples and their densities in one pass a layer, other densities in a few.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.IAF`. `input_order` is the first layer's, the others
+    take its reverse and itself in turn; with "random" every layer draws one of its own.
+
+    Source: Kingma et al. 2016, arXiv 1606.04934, algorithm 1; the reversed order: section 4 there.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.iaf(2, num_layers=2, seed=0).sample(3).shape
+    TensorShape([3, 2])
+    """
+    layers = _autoregressions(bijectors.IAF, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def neural_spline_autoregressive(
+    event_size,
+    num_layers=5,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """The autoregressive neural spline flow: as `maf`, with rational-quadratic splines.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.NeuralSplineAutoregressive`. `input_order` is the
+    first layer's, the others take its reverse and itself in turn; with "random" every layer draws one of its own.
+
+    Source: Durkan et al. 2019, arXiv 1906.04032.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.neural_spline_autoregressive(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
+    TensorShape([3])
+    """
+    bijector = bijectors.NeuralSplineAutoregressive
+    layers = _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def planar(
+    event_size,
+    num_layers=16,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """Planar flows, one hidden unit a layer.
+
+    Sampling costs two dot products a layer, the density of any point a scalar root as well.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.Planar`.
+
+    Source: Rezende & Mohamed 2015, arXiv 1505.05770, section 4.1.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.planar(2, num_layers=4).log_prob(tf.zeros([3, 2])).shape
+    TensorShape([3])
+    """
+    layers = _like_layers(bijectors.Planar, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def radial(
+    event_size,
+    num_layers=16,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """Radial flows, one centre a layer; both directions are closed form.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.Radial`.
+
+    Source: Rezende & Mohamed 2015, arXiv 1505.05770, section 4.1.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.radial(2, num_layers=4, seed=0).sample(3).shape
+    TensorShape([3, 2])
+    """
+    layers = _like_layers(bijectors.Radial, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def sylvester(
+    event_size,
+    num_layers=4,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """Sylvester flows, planar flows with several hidden units a layer.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.Sylvester`.
+
+    Source: van den Berg et al. 2018, arXiv 1803.05649, section 3.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.sylvester(3, num_layers=2, num_units=2, seed=0).sample(5).shape
+    TensorShape([5, 3])
+    """
+    layers = _like_layers(bijectors.Sylvester, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def gaussianization(
+    event_size,
+    num_layers=6,
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    act_norm=False,
+    **parts,
+):
+    """Gaussianization flows: mixtures of logistics for every coordinate, and rotations.
+
+    `FlowModel.adapt(x)` starts every layer from the data that reaches it: rotation-based iterative Gaussianization,
+    which fits before any step of training.
+
+    Arguments: see the module; **parts are those of `tff.bijectors.Gaussianization`.
+
+    Source: Meng et al. 2020, arXiv 2003.01941; Laparra et al. 2011, arXiv 1602.00229.
+
+    Example:
+
+    >>> import tfp_flows as tff
+    >>> model = tff.FlowModel(tff.flows.gaussianization(2, num_layers=4, seed=0))
+    >>> x = tff.datasets.two_moons(2000, seed=0)
+    >>> before = model.log_prob(x).numpy().mean()
+    >>> model.adapt(x)
+    >>> bool(model.log_prob(x).numpy().mean() > before + 1)
+    True
+    """
+    layers = _like_layers(bijectors.Gaussianization, event_size, num_layers, context_size, dtype, seed, parts)
+    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+
+
+@_with_embedding
+def gaussian(
+    event_size,
+    covariance="full",
+    context_size=0,
+    base=None,
+    dtype=tf.float32,
+    seed=None,
+    standardize=False,
+    **parts,
+):
+    """A Gaussian; with a context a regression: the mean and the covariance of x are outputs of a network of the context.
+
+    The ladder of regressions, each the maximum likelihood of one more freedom than the one before: a normal of unit
+    width (squared error), of a width for every coordinate, of any covariance; then the other flows, of any shape.
+
+    Arguments: see the module; and
+      covariance: "unit", "diag" or "full".
+      **parts: of the bijector: `tff.bijectors.Elementwise` with a shift, `DiagonalAffine` or `TriangularAffine`.
+
+    Raises: ValueError for another `covariance`.
+
+    Source: Nix & Weigend 1994, IEEE International Conference on Neural Networks 1, 55: the width as an output.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.gaussian(2, "unit").log_prob([1.0, 1.0]).numpy().item()  # -log 2π - 1
+    -2.8378...
+    """
+    makers = {
+        "unit": functools.partial(bijectors.Elementwise, transformer=transformers.Additive()),
+        "diag": bijectors.DiagonalAffine,
+        "full": bijectors.TriangularAffine,
+    }
+    if covariance not in makers:
+        raise ValueError(f"Expected `covariance` to be one of {list(makers)}. Received: covariance={covariance!r}")
+    layer = makers[covariance](event_size, context_size=context_size, dtype=dtype, seed=seed, name="affine", **parts)
+    return _flow(event_size, [layer], base, dtype, standardize, act_norm=False)
+
+
+def _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts, mixing="permutation"):
+    """Couplings whose masks alternate with their complements, and what mixes the coordinates between them."""
     check_positive_integers(event_size=event_size, num_layers=num_layers)
+    if mixing not in ("permutation", "lu"):
+        raise ValueError(f'Expected `mixing` to be "permutation" or "lu". Received: mixing={mixing!r}')
     mask = coupling_mask(parts.pop("mask", "half"), event_size)
     layers = []
     for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers)):
-        # Two coordinates have changed places by the masks already.
-        if k > 0 and k % 2 == 0 and event_size > 2:
+        if k > 0 and mixing == "lu":
+            layers.append(bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}"))
+        # Two masks have moved every coordinate; and two coordinates have no other order that the masks do not give.
+        elif k > 0 and k % 2 == 0 and event_size > 2:
             order = np.random.default_rng(layer_seed).permutation(event_size)
             layers.append(tfb.Permute(order, name=f"permute_{k}"))
         layers.append(
@@ -104,6 +421,38 @@ def _couplings(bijector, event_size, num_layers, context_size, dtype, seed, part
             )
         )
     return layers
+
+
+def _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed, parts):
+    """Autoregressive layers in an order and its reverse in turn, or each in a random one of its own."""
+    check_positive_integers(event_size=event_size, num_layers=num_layers)
+    order = parts.pop("input_order", "left-to-right")
+    if isinstance(order, str):
+        orders = (order, {"left-to-right": "right-to-left", "right-to-left": "left-to-right"}.get(order, order))
+    else:
+        orders = (order, np.flip(order))
+    return [
+        bijector(
+            event_size,
+            input_order=orders[k % 2],
+            context_size=context_size,
+            dtype=dtype,
+            seed=layer_seed,
+            name=f"{bijector.__name__.lower()}_{k}",
+            **parts,
+        )
+        for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers))
+    ]
+
+
+def _like_layers(bijector, event_size, num_layers, context_size, dtype, seed, parts):
+    """Layers of one kind, each with a seed of its own."""
+    check_positive_integers(event_size=event_size, num_layers=num_layers)
+    name = bijector.__name__.lower()
+    return [
+        bijector(event_size, context_size=context_size, dtype=dtype, seed=layer_seed, name=f"{name}_{k}", **parts)
+        for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers))
+    ]
 
 
 def _flow(event_size, layers, base, dtype, standardize, act_norm):

@@ -12,9 +12,9 @@ def write(model, path):
     distribution is made by a bijector, `forward(z)` and `inverse(x)`; each takes `context` as its last argument where
     there is one. The batch size is open.
 
-    Shapes: x and z `[batch, D]`, n and seed int32 scalars, contexts `[batch, C]`, and in sampling `[B, C]` for draws
-    `[n, B, D]`. Signatures take the same arguments by name and return dictionaries such as {"sample": ...,
-    "log_prob": ...}; a distribution over structures of tensors has functions only.
+    Shapes: x and z `[batch, D]`, n and seed int32 scalars, contexts `[batch, C]`, or what an embedding takes, and in
+    sampling `[B, C]` for draws `[n, B, D]`. Signatures take the same arguments by name and return dictionaries such as
+    {"sample": ..., "log_prob": ...}; where events or contexts are structures of tensors there are functions only.
 
     The variables are those of the distribution, each once, under `model_variables`.
     """
@@ -24,7 +24,7 @@ def write(model, path):
     for name, (method, specs) in _methods(model).items():
         function = tf.function(method, input_signature=specs)
         setattr(module, name, function)
-        if not tf.nest.is_nested(model.distribution.dtype):
+        if not any(tf.nest.is_nested(part) for part in (model.distribution.dtype, model.context_shape)):
             signatures[name] = _signature(name, function, specs)
     tf.saved_model.save(module, path, signatures=signatures)
 
@@ -41,7 +41,7 @@ def _methods(model):
         )
 
     draw = [tf.TensorSpec([], tf.int32, name="n"), tf.TensorSpec([], tf.int32, name="seed")]
-    context = [tf.TensorSpec([None, model.context_size], model.precision, name="context")] if model.context_size else []
+    context = [_context_spec(model)] if model.is_conditional else []
     methods = {
         "log_prob": (lambda x, context=None: model.log_prob(x, context), [event("x"), *context]),
         "sample": (lambda n, seed, context=None: model.sample(n, context, seed), [*draw, *context]),
@@ -54,6 +54,17 @@ def _methods(model):
         methods["forward"] = (lambda z, context=None: model.forward(z, context), [event("z"), *context])
         methods["inverse"] = (lambda x, context=None: model.inverse(x, context), [event("x"), *context])
     return methods
+
+
+def _context_spec(model):
+    """The specification of a batch of contexts; a part of a dictionary goes by its name there."""
+
+    def spec(shape, name):
+        return tf.TensorSpec([None, *shape], model.precision, name=name)
+
+    if isinstance(model.context_shape, dict):
+        return {name: spec(shape, name) for name, shape in model.context_shape.items()}
+    return spec(model.context_shape, "context")
 
 
 def _signature(name, function, specs):

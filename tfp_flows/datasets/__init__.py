@@ -1,6 +1,8 @@
-"""Data to try a flow on: shapes in the plane with their exact densities, and two real tables."""
+"""Data to try a flow on: shapes in the plane with their exact densities, two real tables, and simulations."""
 
+from tfp_flows.datasets.linear_gaussian import LinearGaussian
 from tfp_flows.datasets.planar_set import PlanarSet
+from tfp_flows.datasets.simulator import simulator
 from tfp_flows.datasets.tables import geyser, quakes
 from tfp_flows.datasets.two_dimensional import (
     checkerboard,
@@ -23,4 +25,6 @@ __all__ = [
     "rings",
     "quakes",
     "geyser",
+    "simulator",
+    "LinearGaussian",
 ]

@@ -1,0 +1,26 @@
+"""What people do with a trained flow: importance sampling, coverage, expectations, variational inference.
+
+`flow` is a `FlowModel` or a `tfd.Distribution` everywhere, with the `context` that it takes, if any.
+"""
+
+from tfp_flows.inference.coverage import Coverage, Ranks, coverage, expected_coverage, rank_statistics
+from tfp_flows.inference.expectation import entropy, expectation, kl, moments
+from tfp_flows.inference.importance import ImportanceSample, importance_sample, pareto_shape
+from tfp_flows.inference.variational import fit_reverse_kl, reverse_kl
+
+__all__ = [
+    "ImportanceSample",
+    "importance_sample",
+    "pareto_shape",
+    "Coverage",
+    "coverage",
+    "expected_coverage",
+    "Ranks",
+    "rank_statistics",
+    "expectation",
+    "moments",
+    "entropy",
+    "kl",
+    "reverse_kl",
+    "fit_reverse_kl",
+]
