@@ -34,7 +34,9 @@ def by_hand(model, x):
     def step(batch):
         with tf.GradientTape() as tape:
             loss = -tf.reduce_mean(flow.log_prob(batch))
-        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_weights), model.trainable_weights, strict=True))
+        optimizer.apply_gradients(
+            zip(tape.gradient(loss, model.trainable_weights), model.trainable_weights, strict=True)
+        )
         return loss
 
     def train():

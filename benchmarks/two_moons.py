@@ -1,6 +1,6 @@
 """How near the program of the README comes to the exact entropy of two moons.
 
-    python benchmarks/two_moons.py
+python benchmarks/two_moons.py
 """
 
 import time

@@ -1,6 +1,6 @@
 """Our bijectors among TFP's own: a positive, bounded and shifted density, trained by Keras like any other.
 
-    python examples/composing_with_tfp.py
+python examples/composing_with_tfp.py
 """
 
 import argparse
@@ -27,7 +27,9 @@ def main():
 
     flow = tfd.TransformedDistribution(
         # A base with trainable parameters: Student's t has the heavier tails.
-        tfd.Sample(tfd.StudentT(df=tf.Variable(5.0, constraint=lambda df: tf.maximum(df, 2.0)), loc=0.0, scale=1.0), [2]),
+        tfd.Sample(
+            tfd.StudentT(df=tf.Variable(5.0, constraint=lambda df: tf.maximum(df, 2.0)), loc=0.0, scale=1.0), [2]
+        ),
         tfb.Chain(
             [
                 support,
@@ -49,7 +51,8 @@ def main():
     # The distribution is TFP's own, and everything of TFP works on it.
     samples = flow.sample(1000, seed=(0, 1))
     inside = (samples[:, 0] > 1) & (samples[:, 0] < 6) & (samples[:, 1] > 0)
-    print(f"{np.mean(inside):.0%} of the samples lie inside the bounds; degrees of freedom: {flow.distribution.distribution.df.numpy():.2f}")
+    degrees = flow.distribution.distribution.df.numpy()
+    print(f"{np.mean(inside):.0%} of the samples lie inside the bounds; degrees of freedom: {degrees:.2f}")
     joint = tfd.JointDistributionSequential([flow, tfd.Exponential(1.0)])
     print(f"joint log-density of one point: {joint.log_prob([x[0], 1.0]):.3f}")
 

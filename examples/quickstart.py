@@ -1,6 +1,6 @@
 """Fit a flow to 1000 earthquakes off Fiji, compare it with a Gaussian, draw from it, save it, serve it.
 
-    python examples/quickstart.py --output out
+python examples/quickstart.py --output out
 """
 
 import argparse
@@ -28,6 +28,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default="out", help="folder to write to")
     parser.add_argument("--epochs", type=int, default=300, help="at most so many passes over the data")
+    parser.add_argument("--layers", type=int, default=8, help="couplings of the flow")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
@@ -36,7 +37,7 @@ def main():
     x = np.random.default_rng(0).permutation(tff.datasets.quakes(seed=0))
     train, test = x[:800], x[800:]
 
-    flow = tff.flows.realnvp(event_size=5, num_layers=8, activation="tanh", standardize=True, seed=0)
+    flow = tff.flows.realnvp(event_size=5, num_layers=arguments.layers, activation="tanh", standardize=True, seed=0)
     model = tff.FlowModel(flow)
     model.adapt(train)
     model.summary()

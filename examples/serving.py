@@ -1,7 +1,7 @@
 """Use an exported flow in a process that has TensorFlow and nothing else.
 
-    python examples/quickstart.py --output out
-    python examples/serving.py out/quakes
+python examples/quickstart.py --output out
+python examples/serving.py out/quakes
 """
 
 import argparse
@@ -16,7 +16,7 @@ def main():
 
     flow = tf.saved_model.load(arguments.path)
     samples, log_prob = flow.sample_and_log_prob(5, 1)  # five draws, from seed 1
-    for row, value in zip(samples, log_prob):
+    for row, value in zip(samples, log_prob, strict=True):
         print(f"{row.numpy().round(2)}  log p = {value:.3f}")
 
     # The same functions as signatures, as TensorFlow Serving calls them: arguments and results by name.

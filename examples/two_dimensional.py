@@ -1,6 +1,6 @@
 """Fit the seven shapes in the plane with a neural spline flow: one row of data, density and samples each, and a table.
 
-    python examples/two_dimensional.py --seconds 60 --output out
+python examples/two_dimensional.py --seconds 60 --output out
 """
 
 import argparse
@@ -44,12 +44,12 @@ class Budget(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def fit(shape, seconds):
+def fit(shape, seconds, num_layers):
     """A flow trained on points of the shape, and how many nats it is above the shape's entropy on fresh points."""
     start = time.perf_counter()
     keras.utils.set_random_seed(0)
     x = shape(100_000, seed=0)
-    model = tff.FlowModel(tff.flows.neural_spline_coupling(2, num_layers=4, num_bins=16, standardize=True, seed=0))
+    model = tff.FlowModel(tff.flows.neural_spline_coupling(2, num_layers, num_bins=16, standardize=True, seed=0))
     model.adapt(x)
     model.fit(x, batch_size=500, epochs=10_000, verbose=0, callbacks=[Budget(seconds, learning_rate=3e-3)])
     spent = time.perf_counter() - start
@@ -77,6 +77,7 @@ def draw(axes, shape, model):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60, help="to train each shape")
+    parser.add_argument("--layers", type=int, default=4, help="couplings of the flow")
     parser.add_argument("--shapes", nargs="*", default=[shape.name for shape in SHAPES], help="names of shapes")
     parser.add_argument("--output", type=pathlib.Path, default="out", help="folder to write to")
     arguments = parser.parse_args()
@@ -88,7 +89,7 @@ def main():
         axis.set_title(title)
     print(f"{'shape':16s} {'entropy':>8s} {'above it':>8s}   time")
     for axes, shape in zip(rows, shapes, strict=True):
-        draw(axes, shape, fit(shape, arguments.seconds))
+        draw(axes, shape, fit(shape, arguments.seconds, arguments.layers))
     figure.savefig(arguments.output / "two_dimensional.png", dpi=80)
     print(f"wrote two_dimensional.png to {arguments.output}")
 

@@ -1,6 +1,6 @@
 """One table of constructors, awkward ones on purpose; tests/test_every_bijector.py runs every check over every line.
 
-A line is a name and a `Case`: a constructor that takes `dtype` and `seed`, and what is special about it, with the reason.
+A line is a name and a `Case`: a constructor that takes `dtype` and `seed`, and what is special about it, with reasons.
 """
 
 import dataclasses
@@ -48,6 +48,12 @@ def own_conditioner(dtype):
             keras.layers.Dense(4, dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(2)),
         ]
     )
+
+
+def embedding(dtype):
+    """Any Keras network from a context of size 4 to one of size 2."""
+    dense = keras.layers.Dense(2, "tanh", dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(3))
+    return keras.Sequential([keras.Input((4,), dtype=dtype), dense])
 
 
 def own_chain(dtype, seed):
@@ -197,9 +203,7 @@ CASES = {
     "Radial, one coordinate": Case(lambda dtype, seed: bijectors.Radial(1, dtype=dtype, seed=seed), 1),
     "Radial, context": Case(lambda dtype, seed: bijectors.Radial(3, context_size=2, dtype=dtype, seed=seed), 3, 2),
     "Sylvester": Case(lambda dtype, seed: bijectors.Sylvester(4, num_units=3, dtype=dtype, seed=seed), 4),
-    "Sylvester, one unit": Case(
-        lambda dtype, seed: bijectors.Sylvester(3, 1, "softplus", dtype=dtype, seed=seed), 3
-    ),
+    "Sylvester, one unit": Case(lambda dtype, seed: bijectors.Sylvester(3, 1, "softplus", dtype=dtype, seed=seed), 3),
     "Sylvester, context": Case(
         lambda dtype, seed: bijectors.Sylvester(3, 2, context_size=2, dtype=dtype, seed=seed), 3, 2
     ),
@@ -223,11 +227,26 @@ CASES = {
         room=10.0,
         why_room="a distribution function between two distant components is flat, and its inverse steep",
     ),
+    "Embedded": Case(
+        lambda dtype, seed: bijectors.Embedded(
+            tfb.Chain(
+                [
+                    bijectors.RealNVP(3, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed, name="first"),
+                    tfb.Permute([2, 0, 1]),
+                    tfb.Invert(bijectors.MAF(3, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed)),
+                ]
+            ),
+            embedding(dtype),
+        ),
+        3,
+        4,
+        starts_as_identity=False,
+    ),
     "Chain of ours and TFP's": Case(own_chain, 3, starts_as_identity=False),
 }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def built(name, dtype):
     """The case's bijector with its weights moved away from their start, the same for every check."""
     case = CASES[name]

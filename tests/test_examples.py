@@ -12,10 +12,10 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # The short settings: arguments by example, `{folder}` for the fresh folder.
 SHORT = {
-    "quickstart": ["--output", "{folder}", "--epochs", "2"],
+    "quickstart": ["--output", "{folder}", "--epochs", "2", "--layers", "2"],
     "composing_with_tfp": ["--epochs", "2"],
     "serving": ["{exported}"],
-    "two_dimensional": ["--output", "{folder}", "--seconds", "1", "--shapes", "rings"],
+    "two_dimensional": ["--output", "{folder}", "--seconds", "1", "--layers", "1", "--shapes", "rings"],
     "variational_2d": ["--output", "{folder}", "--steps", "2", "--layers", "1", "2"],
 }
 

@@ -88,7 +88,9 @@ def public_objects():
             yield f"flows.{name}", thing
 
 
-@pytest.mark.parametrize("name, thing", list(public_objects()), ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "name, thing", list(public_objects()), ids=lambda value: value if isinstance(value, str) else ""
+)
 def test_public_things_have_words_and_an_example(name, thing):
     words = inspect.getdoc(thing) or ""
     assert words

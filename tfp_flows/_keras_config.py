@@ -1,4 +1,4 @@
-"""Keras objects inside a distribution as plain JSON, by Keras's own means, with nothing that it would not find again."""
+"""Keras objects inside a distribution as plain JSON, by Keras's own means, and nothing it would not find again."""
 
 import operator
 import warnings

@@ -40,7 +40,7 @@ class FlowModel(keras.Model):
     Arguments:
       distribution: a `tfd.Distribution`. `FlowModel.distribution` is the same object, or has it with the embedding.
       embedding: a Keras layer that compresses the context before the bijectors get it, once a call, and is trained with
-        them; None for none. Contexts then have the shape of its input, `[n, ...]`, or are dictionaries if it takes such.
+        them; None for none. Contexts then have the shape of its input, `[n, ...]`, or dictionaries if it takes such.
         See `tff.bijectors.Embedded`.
       name: the model's name.
 
@@ -274,7 +274,8 @@ class FlowModel(keras.Model):
         bijector = getattr(self.distribution, "bijector", None)
         if bijector is None:
             raise TypeError(
-                f"Expected a distribution with a bijector, as `tfd.TransformedDistribution`. Received: {self.distribution}"
+                "Expected a distribution with a bijector, as `tfd.TransformedDistribution` is. "
+                f"Received: {self.distribution}"
             )
         return bijector
 

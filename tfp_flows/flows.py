@@ -1,6 +1,6 @@
 """One function a paper, each only naming parts: a base, and bijectors one after the other.
 
-Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain` whose first bijector is the one next to the data.
+Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the chain's first bijector is next to the data.
 They share these arguments:
 
   event_size: D, the number of coordinates.
@@ -32,41 +32,66 @@ from tfp_flows.bijectors.coupling import coupling_mask
 from tfp_flows.bijectors.embedded import embedded, input_and_output
 
 
-def _with_embedding(preset):
-    """Gives a preset the argument `embedding`."""
-    signature = inspect.signature(preset)
+def _preset(make_layers):
+    """Makes a distribution's function, which takes the shared arguments, of one that only gives a list of layers."""
+    shared = {
+        name: parameter
+        for name, parameter in inspect.signature(_flow).parameters.items()
+        if parameter.kind is not inspect.Parameter.POSITIONAL_ONLY
+    }
+    # First event_size, and num_layers or what stands in its place; last what only this one takes, and **parts.
+    own = [value for name, value in inspect.signature(make_layers).parameters.items() if name not in shared]
+    signature = inspect.Signature([*own[:2], *shared.values(), *own[2:]])
 
-    @functools.wraps(preset)
-    def flow(*args, embedding=None, **kwargs):
-        if embedding is None:
-            return preset(*args, **kwargs)
-        arguments = signature.bind(*args, **kwargs)
-        if arguments.arguments.get("context_size"):
-            raise ValueError(
-                "Expected no `context_size` beside an `embedding`, whose output has that size. "
-                f"Received: context_size={arguments.arguments['context_size']!r}"
-            )
-        arguments.arguments["context_size"] = input_and_output(embedding)[1]
-        return embedded(preset(*arguments.args, **arguments.kwargs), embedding)
+    @functools.wraps(make_layers)
+    def flow(*args, **kwargs):
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        parts = bound.arguments.pop("parts")
+        arguments = {**bound.arguments, **parts}
+        for_flow = {name: arguments.pop(name) for name in shared}
+        return _flow(functools.partial(make_layers, **arguments), arguments["event_size"], **for_flow)
 
-    argument = inspect.Parameter("embedding", inspect.Parameter.KEYWORD_ONLY, default=None)
-    parameters = list(signature.parameters.values())
-    flow.__signature__ = signature.replace(parameters=[*parameters[:-1], argument, parameters[-1]])
+    flow.__signature__ = signature
     return flow
 
 
-@_with_embedding
-def nice(
+def _flow(
+    make_layers,
     event_size,
-    num_layers=4,
+    /,
     context_size=0,
     base=None,
     dtype=tf.float32,
     seed=None,
+    *,
+    embedding=None,
     standardize=False,
     act_norm=False,
-    **parts,
 ):
+    """The distribution of the chain of the layers, with what was asked for beside them, over `base`."""
+    check_positive_integers(event_size=event_size)
+    if embedding is not None:
+        if context_size:
+            raise ValueError(
+                "Expected no `context_size` beside an `embedding`, whose output has that size. "
+                f"Received: context_size={context_size!r}"
+            )
+        context_size = input_and_output(embedding)[1]
+    layers = make_layers(context_size=context_size, dtype=dtype, seed=draw_seed(seed))
+    if act_norm:
+        norms = [bijectors.ActNorm(event_size, dtype, name=f"act_norm_{k}") for k in range(len(layers))]
+        layers = [part for pair in zip(norms, layers, strict=True) for part in pair]
+    if standardize:
+        layers = [bijectors.Standardize(event_size, dtype), *layers]
+    if base is None:
+        base = tfd.Independent(tfd.Normal(tf.zeros([event_size], dtype), tf.ones([], dtype)), 1, name="base")
+    flow = tfd.TransformedDistribution(base, tfb.Chain(layers))
+    return flow if embedding is None else embedded(flow, embedding)
+
+
+@_preset
+def nice(event_size, num_layers=4, *, context_size, dtype, seed, **parts):
     """NICE: additive couplings, then a diagonal scale next to the base.
 
     Arguments: see the module; **parts are those of `tff.bijectors.NICE`. `mask` is the first layer's, the others take
@@ -82,25 +107,16 @@ def nice(
     """
     layers = _couplings(bijectors.NICE, event_size, num_layers, context_size, dtype, seed, parts)
     scale = tfb.Scale(log_scale=tf.Variable(tf.zeros([event_size], dtype), name="log_scale"), name="scale")
-    return _flow(event_size, [*layers, scale], base, dtype, standardize, act_norm)
+    return [*layers, scale]
 
 
-@_with_embedding
-def realnvp(
-    event_size,
-    num_layers=8,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def realnvp(event_size, num_layers=8, *, context_size, dtype, seed, **parts):
     """RealNVP: affine couplings; with a context, the conditional network (cINN) of Ardizzone et al.
 
-    Arguments: see the module; **parts are those of `tff.bijectors.RealNVP`. `mask` is the first layer's, the others take
-    its complement and itself in turn; after every two layers the coordinates are permuted, in an order from the seed.
+    Arguments: see the module; **parts are those of `tff.bijectors.RealNVP`. `mask` is the first layer's, the others
+    take its complement and itself in turn; after every two layers the coordinates are permuted, in orders from the
+    seed.
 
     Source: Dinh et al. 2017, arXiv 1605.08803; Ardizzone et al. 2019, arXiv 1907.02392.
 
@@ -110,23 +126,11 @@ def realnvp(
     >>> tff.flows.realnvp(2, num_layers=4, seed=0).sample(3).shape
     TensorShape([3, 2])
     """
-    layers = _couplings(bijectors.RealNVP, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _couplings(bijectors.RealNVP, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def neural_spline_coupling(
-    event_size,
-    num_layers=8,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    mixing="permutation",
-    **parts,
-):
+@_preset
+def neural_spline_coupling(event_size, num_layers=8, *, mixing="permutation", context_size, dtype, seed, **parts):
     """The coupling neural spline flow: rational-quadratic splines, closed form in both directions.
 
     Arguments: see the module; **parts are those of `tff.bijectors.NeuralSplineCoupling`. Masks as in `realnvp`; and
@@ -141,22 +145,11 @@ def neural_spline_coupling(
     TensorShape([5, 3])
     """
     bijector = bijectors.NeuralSplineCoupling
-    layers = _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts, mixing)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts, mixing)
 
 
-@_with_embedding
-def maf(
-    event_size,
-    num_layers=5,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def maf(event_size, num_layers=5, *, context_size, dtype, seed, **parts):
     """The masked autoregressive flow: densities in one pass a layer, samples in a few.
 
     Arguments: see the module; **parts are those of `tff.bijectors.MAF`. `input_order` is the first layer's, the others
@@ -170,22 +163,11 @@ def maf(
     >>> tff.flows.maf(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
     TensorShape([3])
     """
-    layers = _autoregressions(bijectors.MAF, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _autoregressions(bijectors.MAF, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def iaf(
-    event_size,
-    num_layers=5,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def iaf(event_size, num_layers=5, *, context_size, dtype, seed, **parts):
     """The inverse autoregressive flow: samples and their densities in one pass a layer, other densities in a few.
 
     Arguments: see the module; **parts are those of `tff.bijectors.IAF`. `input_order` is the first layer's, the others
@@ -199,22 +181,11 @@ def iaf(
     >>> tff.flows.iaf(2, num_layers=2, seed=0).sample(3).shape
     TensorShape([3, 2])
     """
-    layers = _autoregressions(bijectors.IAF, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _autoregressions(bijectors.IAF, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def neural_spline_autoregressive(
-    event_size,
-    num_layers=5,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def neural_spline_autoregressive(event_size, num_layers=5, *, context_size, dtype, seed, **parts):
     """The autoregressive neural spline flow: as `maf`, with rational-quadratic splines.
 
     Arguments: see the module; **parts are those of `tff.bijectors.NeuralSplineAutoregressive`. `input_order` is the
@@ -229,22 +200,11 @@ def neural_spline_autoregressive(
     TensorShape([3])
     """
     bijector = bijectors.NeuralSplineAutoregressive
-    layers = _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def planar(
-    event_size,
-    num_layers=16,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def planar(event_size, num_layers=16, *, context_size, dtype, seed, **parts):
     """Planar flows, one hidden unit a layer.
 
     Sampling costs two dot products a layer, the density of any point a scalar root as well.
@@ -259,22 +219,11 @@ def planar(
     >>> tff.flows.planar(2, num_layers=4).log_prob(tf.zeros([3, 2])).shape
     TensorShape([3])
     """
-    layers = _like_layers(bijectors.Planar, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _like_layers(bijectors.Planar, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def radial(
-    event_size,
-    num_layers=16,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def radial(event_size, num_layers=16, *, context_size, dtype, seed, **parts):
     """Radial flows, one centre a layer; both directions are closed form.
 
     Arguments: see the module; **parts are those of `tff.bijectors.Radial`.
@@ -287,22 +236,11 @@ def radial(
     >>> tff.flows.radial(2, num_layers=4, seed=0).sample(3).shape
     TensorShape([3, 2])
     """
-    layers = _like_layers(bijectors.Radial, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _like_layers(bijectors.Radial, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def sylvester(
-    event_size,
-    num_layers=4,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def sylvester(event_size, num_layers=4, *, context_size, dtype, seed, **parts):
     """Sylvester flows, planar flows with several hidden units a layer.
 
     Arguments: see the module; **parts are those of `tff.bijectors.Sylvester`.
@@ -315,22 +253,11 @@ def sylvester(
     >>> tff.flows.sylvester(3, num_layers=2, num_units=2, seed=0).sample(5).shape
     TensorShape([5, 3])
     """
-    layers = _like_layers(bijectors.Sylvester, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _like_layers(bijectors.Sylvester, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def gaussianization(
-    event_size,
-    num_layers=6,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    act_norm=False,
-    **parts,
-):
+@_preset
+def gaussianization(event_size, num_layers=6, *, context_size, dtype, seed, **parts):
     """Gaussianization flows: mixtures of logistics for every coordinate, and rotations.
 
     `FlowModel.adapt(x)` starts every layer from the data that reaches it: rotation-based iterative Gaussianization,
@@ -350,22 +277,12 @@ def gaussianization(
     >>> bool(model.log_prob(x).numpy().mean() > before + 1)
     True
     """
-    layers = _like_layers(bijectors.Gaussianization, event_size, num_layers, context_size, dtype, seed, parts)
-    return _flow(event_size, layers, base, dtype, standardize, act_norm)
+    return _like_layers(bijectors.Gaussianization, event_size, num_layers, context_size, dtype, seed, parts)
 
 
-@_with_embedding
-def gaussian(
-    event_size,
-    covariance="full",
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    standardize=False,
-    **parts,
-):
-    """A Gaussian; with a context a regression: the mean and the covariance of x are outputs of a network of the context.
+@_preset
+def gaussian(event_size, covariance="full", *, context_size, dtype, seed, **parts):
+    """A Gaussian; with a context a regression: the mean and covariance of x are outputs of a network of the context.
 
     The ladder of regressions, each the maximum likelihood of one more freedom than the one before: a normal of unit
     width (squared error), of a width for every coordinate, of any covariance; then the other flows, of any shape.
@@ -391,18 +308,17 @@ def gaussian(
     }
     if covariance not in makers:
         raise ValueError(f"Expected `covariance` to be one of {list(makers)}. Received: covariance={covariance!r}")
-    layer = makers[covariance](event_size, context_size=context_size, dtype=dtype, seed=seed, name="affine", **parts)
-    return _flow(event_size, [layer], base, dtype, standardize, act_norm=False)
+    return [makers[covariance](event_size, context_size=context_size, dtype=dtype, seed=seed, name="affine", **parts)]
 
 
 def _couplings(bijector, event_size, num_layers, context_size, dtype, seed, parts, mixing="permutation"):
     """Couplings whose masks alternate with their complements, and what mixes the coordinates between them."""
-    check_positive_integers(event_size=event_size, num_layers=num_layers)
+    check_positive_integers(num_layers=num_layers)
     if mixing not in ("permutation", "lu"):
         raise ValueError(f'Expected `mixing` to be "permutation" or "lu". Received: mixing={mixing!r}')
     mask = coupling_mask(parts.pop("mask", "half"), event_size)
     layers = []
-    for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers)):
+    for k, layer_seed in enumerate(split_seed(seed, num_layers)):
         if k > 0 and mixing == "lu":
             layers.append(bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}"))
         # Two masks have moved every coordinate; and two coordinates have no other order that the masks do not give.
@@ -425,7 +341,7 @@ def _couplings(bijector, event_size, num_layers, context_size, dtype, seed, part
 
 def _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed, parts):
     """Autoregressive layers in an order and its reverse in turn, or each in a random one of its own."""
-    check_positive_integers(event_size=event_size, num_layers=num_layers)
+    check_positive_integers(num_layers=num_layers)
     order = parts.pop("input_order", "left-to-right")
     if isinstance(order, str):
         orders = (order, {"left-to-right": "right-to-left", "right-to-left": "left-to-right"}.get(order, order))
@@ -441,30 +357,15 @@ def _autoregressions(bijector, event_size, num_layers, context_size, dtype, seed
             name=f"{bijector.__name__.lower()}_{k}",
             **parts,
         )
-        for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers))
+        for k, layer_seed in enumerate(split_seed(seed, num_layers))
     ]
 
 
 def _like_layers(bijector, event_size, num_layers, context_size, dtype, seed, parts):
     """Layers of one kind, each with a seed of its own."""
-    check_positive_integers(event_size=event_size, num_layers=num_layers)
+    check_positive_integers(num_layers=num_layers)
     name = bijector.__name__.lower()
     return [
         bijector(event_size, context_size=context_size, dtype=dtype, seed=layer_seed, name=f"{name}_{k}", **parts)
-        for k, layer_seed in enumerate(split_seed(draw_seed(seed), num_layers))
+        for k, layer_seed in enumerate(split_seed(seed, num_layers))
     ]
-
-
-def _flow(event_size, layers, base, dtype, standardize, act_norm):
-    """The distribution of the chain of `layers`, with the normalizations asked for, over `base`."""
-    if act_norm:
-        layers = [
-            part
-            for k, layer in enumerate(layers)
-            for part in (bijectors.ActNorm(event_size, dtype, name=f"act_norm_{k}"), layer)
-        ]
-    if standardize:
-        layers = [bijectors.Standardize(event_size, dtype), *layers]
-    if base is None:
-        base = tfd.Independent(tfd.Normal(tf.zeros([event_size], dtype), tf.ones([], dtype)), 1, name="base")
-    return tfd.TransformedDistribution(base, tfb.Chain(layers))

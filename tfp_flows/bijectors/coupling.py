@@ -40,7 +40,7 @@ class Coupling(Bijector):
 
     Forward: x_a = z_a, x_b = g(z_b; θ(z_a, c)), log|det ∂x/∂z| = Σ_b log g'(z_b).
     Inverse: z_a = x_a, z_b = g⁻¹(x_b; θ(x_a, c)), log|det ∂z/∂x| = -Σ_b log g'(z_b).
-    Both directions cost one pass of the conditioner θ. With an unconditional transformer u, x_a = u(z_a), and θ sees x_a.
+    Both directions cost one pass of the conditioner θ. With an unconditional transformer u, x_a = u(z_a); θ sees x_a.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 

@@ -61,7 +61,7 @@ def _solve_rows(made, step, step_back, w, context):
 
         def gradient(v_bar, log_det_bar):
             derivatives = _gradient(made, given, flat, step_back, v, v_bar, log_det_bar)
-            return _not_differentiable(*derivatives, *inputs)[: len(inputs)]
+            return _not_differentiable(*derivatives, *map(tf.identity, inputs))[: len(inputs)]
 
         return (v, log_det), gradient
 
