@@ -170,7 +170,7 @@ def extreme_input_is_safe(case, bijector, dtype):
                 tape.watch(x)
                 y = call(bijector, method, x, context)
             excused = case.why_overflow and size > 1e15 and dtype == "float32"
-            gradients = tape.gradient(y, [x, *([] if excused else bijector.trainable_variables)])
+            gradients = [] if excused else tape.gradient(y, [x, *bijector.trainable_variables])
             for value in [y, *(tf.convert_to_tensor(g) for g in gradients if g is not None)]:
                 assert not np.isnan(value).any(), f"{method} of size {size}"
                 # Squares and matrix products of 1e30 overflow float32.

@@ -10,6 +10,10 @@ import tensorflow as tf
 from tfp_flows.transformers.transformer import Transformer
 
 
+# The greatest raw slope that is taken as it comes.
+STEEPEST = 1000.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Spline(Transformer):
     """A piecewise map of [-bound, bound] onto itself in `num_bins` bins, with tails outside.
@@ -84,14 +88,15 @@ def softmax(logits, floor):
 
 
 def slope_above(floor, raw):
-    """A slope above `floor`, floor + softplus(raw + c), with the c for which raw = 0 gives the slope 1."""
+    """A slope above `floor`, floor + softplus(raw + c), with the c for which raw = 0 gives 1, and below 1001."""
 
     @tf.custom_gradient
     def softplus(x):
         # The derivative as a quotient, as in `Bin.start_and_size`. The clip keeps the second derivative finite.
         return tf.nn.softplus(x), lambda d_softplus: d_softplus / (1 + tf.exp(tf.minimum(-x, 80.0)))
 
-    return floor + softplus(raw + math.log(math.expm1(1 - floor)))
+    # Bounded above as well: a slope of 1e30, from a network's answer to an input of 1e30, would overflow in the tails.
+    return floor + softplus(tf.minimum(raw, STEEPEST) + math.log(math.expm1(1 - floor)))
 
 
 def rounded_to(exact, x):
