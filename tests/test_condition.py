@@ -178,6 +178,17 @@ def test_bound_flows_train_and_are_saved(tmp_path):
     np.testing.assert_allclose(again.log_prob(X), model.log_prob(X))
 
 
+def test_tfps_conditional_flow_trains_by_fit():
+    model = tff.FlowModel(tfd.TransformedDistribution(normal(), tfps_autoregressive()))
+    assert model.context_shape == [3] and model.weights
+    context = np.random.default_rng(0).normal(size=(512, 3)).astype("float32")
+    x = 3 * context[:, :2] + 0.1 * np.random.default_rng(1).normal(size=(512, 2)).astype("float32")
+    model.compile(keras.optimizers.Adam(0.02))
+    history = model.fit(context, x, epochs=8, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0] - 0.5
+    assert model.sample(4, context).shape == (4, 512, 2)
+
+
 def convolutions(size=3):
     return keras.Sequential(
         [

@@ -78,6 +78,18 @@ def test_pareto_shape_of_power_laws(k):
     assert inference.pareto_shape(np.zeros(1000)) == -np.inf
 
 
+def test_pareto_shape_is_that_of_arviz():
+    """What `arviz.psislw` of ArviZ 0.22 gives for the same weights."""
+    expected = [0.2375, 0.2558, 0.1231, 0.8179, 0.4946, 0.496, 0.6588, 0.6061, 0.9833, 1.0342, 0.5946, 1.1107]
+    generator = np.random.default_rng(0)
+    found = [
+        inference.pareto_shape(-k * np.log(generator.uniform(size=n)))
+        for k in (0.1, 0.5, 0.9, 1.2)
+        for n in (100, 1000, 20_000)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_bad_targets():
     flow = gaussian([0.0, 0.0], [1.0, 1.0])
     for target, words in [

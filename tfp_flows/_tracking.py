@@ -42,15 +42,19 @@ def layers_of(module):
     return layers[::-1]
 
 
-def build_networks(distribution):
-    """Makes the variables of networks that make them at their first call, as TFP's `AutoregressiveNetwork` does."""
+def build_networks(distribution, **kwargs):
+    """Makes the variables of networks that make them at their first call, as TFP's `AutoregressiveNetwork` does.
+
+    The keyword arguments are those of the distribution's methods, which bring it a context if it takes one.
+    """
     layers = [module for module in distribution.submodules if hasattr(module, "built")]
     for part in (distribution, *distribution.submodules):
         layers += _attributes(part, keras.layers.Layer)
     if all(layer.built for layer in layers):
         return
     try:
-        distribution.log_prob(tf.nest.map_structure(tf.identity, distribution.sample(1, seed=(0, 0))))
+        sample = distribution.sample(1, seed=(0, 0), **kwargs)
+        distribution.log_prob(tf.nest.map_structure(tf.identity, sample), **kwargs)
     except Exception as error:
         raise ValueError(
             "Expected a distribution whose networks are built, so that their weights are known; calling one of them "

@@ -64,9 +64,9 @@ class FlowModel(keras.Model):
         if embedding is not None:
             distribution = embedded(distribution, embedding)
         self.distribution = distribution
-        build_networks(distribution)
         self.context_shape = context_shape_of(distribution)
         self.is_conditional = self.context_shape is not None
+        build_networks(distribution, **context_arguments(distribution, self._zero_context()))
         self.parts = layers_of(distribution)
         self.built = True
         self._functions = {}
@@ -324,6 +324,14 @@ class FlowModel(keras.Model):
         if context is not None:
             raise ValueError(f"Expected no context. Received: context of shape {np.shape(context)}")
         return None
+
+    def _zero_context(self):
+        """A single context of zeros; None where there is none."""
+        if not self.is_conditional:
+            return None
+        return tf.nest.map_structure(
+            lambda shape: tf.zeros([size or 1 for size in shape], self.precision), self.context_shape
+        )
 
     @property
     def _context_dtype(self):

@@ -22,6 +22,15 @@ class Coverage:
       observed: the fractions of truths inside them, `[L]`.
       lower, upper: the band, `[L]`; `observed` lies in it at all levels together with probability `confidence`.
       confidence: 0.99, for one.
+
+    Example:
+
+    >>> import numpy as np, tfp_flows as tff
+    >>> x = np.random.default_rng(0).normal(size=[1000, 3])
+    >>> print(tff.inference.coverage(tff.flows.gaussian(3, "unit"), x, levels=[0.5, 0.9]))
+    coverage, with the 99 % band: inside
+      0.50  0.490  0.456 to 0.544
+      0.90  0.901  0.873 to 0.925
     """
 
     nominal: np.ndarray
@@ -51,6 +60,12 @@ class Ranks:
     Attributes:
       ranks: how many draws lie below the truth, `[n, D]` integers.
       num_samples: the number of draws for each truth.
+
+    Example: truths that are all above the draws.
+
+    >>> import numpy as np, tfp_flows as tff
+    >>> tff.inference.Ranks(np.full([1000, 1], 100), num_samples=100).coverage(0).inside
+    False
     """
 
     ranks: np.ndarray

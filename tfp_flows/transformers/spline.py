@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfp_flows.transformers.transformer import Transformer
 
-
 # The greatest raw slope that is taken as it comes.
 STEEPEST = 1000.0
 
