@@ -165,7 +165,7 @@ CASES = {
         ),
         3,
         2,
-        why_overflow="in linear tails x multiplies the slope's gradient, 1000 at most, and the network's input is x too",
+        why_overflow="in linear tails x multiplies the slope's gradient, 1000 at most, and enters the network too",
     ),
     "ActNorm": Case(lambda dtype, seed: bijectors.ActNorm(3, dtype=dtype), 3),
     "ActNorm, one coordinate": Case(lambda dtype, seed: bijectors.ActNorm(1, dtype=dtype), 1),
