@@ -2,7 +2,7 @@
 
     python benchmarks/autoregressive.py [growth.png]
 
-Prints medians of interleaved runs, in ms, and the ratio to our density pass: first the layers of issue size, then how
+Prints medians of interleaved runs, in ms, and the ratio to our density pass: first two layers of usual size, then how
 sampling grows with the number of coordinates, which is also drawn into the file if one is named; last the memory that
 many samples of a deep flow take. The weights of both are random; TFP's samples are by D passes of its network. "first"
 is the first call, so tracing and compiling, in seconds.

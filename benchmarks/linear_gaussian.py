@@ -32,7 +32,7 @@ def trained(problem, steps, batch_size=512, seed=0):
 
 
 def compare(model, problem, num_observations=200, num_samples=10_000, num_truths=5_000, seed=1):
-    """What the issue of a flow's worth comes to, by name."""
+    """What a flow is worth, by name."""
     contexts, _ = problem.sample(num_observations, seed)
     posterior = problem.posterior(contexts)
     theta = tf.cast(posterior.sample(2000, seed=seed), tf.float32)
