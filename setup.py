@@ -31,7 +31,7 @@ setup(
             "pytest>=8",
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
-            "ruff>=0.9",
+            "ruff==0.17.*",  # other versions have other rules
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",
