@@ -74,7 +74,7 @@ class FlowModel(keras.Model):
 
     # Training
 
-    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=16, jit_compile=None, **kwargs):
+    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=None, jit_compile=None, **kwargs):
         """Configures training, as `keras.Model.compile` does, with defaults for flows.
 
         Arguments:
@@ -83,10 +83,17 @@ class FlowModel(keras.Model):
           metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
           steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
             batch, which for a small flow is half the time; callbacks that act on every batch then act on every 16th.
+            None for 16, and for 1 with several workers: TensorFlow cannot reduce over workers inside its loop.
           jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy. A
             distribution that XLA cannot compile wants False.
           **kwargs: everything else `keras.Model.compile` takes.
         """
+        if steps_per_execution is None:
+            steps_per_execution = 1 if self._has_workers else 16
+        if self._has_workers and steps_per_execution != 1:
+            raise ValueError(
+                f"Expected steps_per_execution=1 with several workers. Received: {steps_per_execution}"
+            )
         if jit_compile is None:
             jit_compile = not tf.distribute.has_strategy()
         named = {"bits_per_dim": BitsPerDim}
@@ -163,13 +170,27 @@ class FlowModel(keras.Model):
         return self._log_prob(x, context)
 
     def train_step(self, data):
-        return super().train_step(self._inputs_and_target(data))
+        return self._as_logs(super().train_step(self._inputs_and_target(data)))
 
     def test_step(self, data):
-        return super().test_step(self._inputs_and_target(data))
+        return self._as_logs(super().test_step(self._inputs_and_target(data)))
 
     def predict_step(self, data):
         return super().predict_step(self._inputs_and_target(data)[:1])
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        """Nothing: `__init__` and `compile` have built it all, and Keras's way fails with more than one worker.
+
+        Keras hands the values of all replicas to a step for one (keras-team/keras issue 20585).
+        """
+
+    def _as_logs(self, logs):
+        """Keras takes the mean of several workers' logs over a first axis, which its own logs lack."""
+        return {name: tf.reshape(value, [1]) for name, value in logs.items()} if self._has_workers else logs
+
+    @property
+    def _has_workers(self):
+        return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
     def _inputs_and_target(self, data):
         """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
