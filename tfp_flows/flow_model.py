@@ -83,16 +83,17 @@ class FlowModel(keras.Model):
           metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
           steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
             batch, which for a small flow is half the time; callbacks that act on every batch then act on every 16th.
-            None for 16, and for 1 with several workers: TensorFlow cannot reduce over workers inside its loop.
+            None for 16, and for 1 with several replicas: TensorFlow cannot reduce over them inside Keras's loop.
           jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy. A
             distribution that XLA cannot compile wants False.
           **kwargs: everything else `keras.Model.compile` takes.
         """
+        replicas = self.distribute_strategy.num_replicas_in_sync
         if steps_per_execution is None:
-            steps_per_execution = 1 if self._has_workers else 16
-        if self._has_workers and steps_per_execution != 1:
+            steps_per_execution = 16 if replicas == 1 else 1
+        if replicas > 1 and steps_per_execution != 1:
             raise ValueError(
-                f"Expected steps_per_execution=1 with several workers. Received: {steps_per_execution}"
+                f"Expected steps_per_execution=1 with {replicas} replicas. Received: {steps_per_execution}"
             )
         if jit_compile is None:
             jit_compile = not tf.distribute.has_strategy()
@@ -186,11 +187,9 @@ class FlowModel(keras.Model):
 
     def _as_logs(self, logs):
         """Keras takes the mean of several workers' logs over a first axis, which its own logs lack."""
-        return {name: tf.reshape(value, [1]) for name, value in logs.items()} if self._has_workers else logs
-
-    @property
-    def _has_workers(self):
-        return isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy)
+        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return {name: tf.reshape(value, [1]) for name, value in logs.items()}
+        return logs
 
     def _inputs_and_target(self, data):
         """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
