@@ -34,6 +34,7 @@ ORDER = [
     "datasets",
     "inference",
     "plotting",
+    "callbacks",
     "__init__",
 ]
 MODULES = sorted(

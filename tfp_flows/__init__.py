@@ -9,6 +9,7 @@ from tfp_flows.flow_model import FlowModel
 from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting
+from tfp_flows import callbacks
 
 __all__ = [
     "transformers",
@@ -20,4 +21,5 @@ __all__ = [
     "datasets",
     "inference",
     "plotting",
+    "callbacks",
 ]

@@ -70,6 +70,7 @@ class FlowModel(keras.Model):
         self.parts = layers_of(distribution)
         self.built = True
         self._functions = {}
+        self.guard = None  # the steps of a `FlowDoctor`
         self.compile()
 
     # Training
@@ -136,6 +137,7 @@ class FlowModel(keras.Model):
             kwargs.setdefault("steps_per_epoch", math.ceil(rows / batch_size))
         else:
             kwargs.setdefault("shuffle", False)  # Keras warns of its own default where a pipeline has its own order
+        self._set_guard(kwargs.get("callbacks"))
         with self._floatx():
             return super().fit(
                 x,
@@ -171,13 +173,25 @@ class FlowModel(keras.Model):
         return self._log_prob(x, context)
 
     def train_step(self, data):
-        return self._as_logs(super().train_step(self._inputs_and_target(data)))
+        step = super().train_step if self.guard is None else self.guard.train_step
+        return self._as_logs(step(self._inputs_and_target(data)))
 
     def test_step(self, data):
-        return self._as_logs(super().test_step(self._inputs_and_target(data)))
+        step = super().test_step if self.guard is None else self.guard.test_step
+        return self._as_logs(step(self._inputs_and_target(data)))
 
     def predict_step(self, data):
         return super().predict_step(self._inputs_and_target(data)[:1])
+
+    def _set_guard(self, callbacks):
+        """Has the steps of the callback that brings its own, `FlowDoctor`, run in place of Keras's."""
+        callbacks = getattr(callbacks, "callbacks", callbacks)  # of a `keras.callbacks.CallbackList`
+        guards = [callback.guard(self) for callback in tf.nest.flatten(callbacks) if hasattr(callback, "guard")]
+        guard = guards[0] if guards else None
+        if guard is not self.guard:
+            self.guard = guard
+            self.make_train_function(force=True)
+            self.make_test_function(force=True)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: `__init__` and `compile` have built it all, and Keras's way fails with more than one worker.

@@ -1,0 +1,8 @@
+"""What Keras lacks for flows: a doctor for what is not finite, a monitor of bijectivity, pictures of samples."""
+
+from tfp_flows.callbacks.bijectivity_monitor import BijectivityMonitor
+from tfp_flows.callbacks.diagnosis import Finding, diagnose
+from tfp_flows.callbacks.flow_doctor import FlowDoctor
+from tfp_flows.callbacks.flow_pictures import FlowPictures
+
+__all__ = ["BijectivityMonitor", "Finding", "FlowDoctor", "FlowPictures", "diagnose"]
