@@ -86,7 +86,7 @@ class MaskedAutoregressive(Bijector):
                 activation,
                 output_bias=np.repeat(transformer.initial_parameters(), self.event_size),
                 seed=self.seed,
-                dtype=self.dtype.name,
+                dtype=self._network_dtype,
             )
         )
 
@@ -101,7 +101,7 @@ class MaskedAutoregressive(Bijector):
         return self._sequential(self.transformer.inverse, self.transformer.forward, x, context)
 
     def _parallel(self, transform, event, context):
-        parameters = self.conditioner(event, context=context)
+        parameters = tf.cast(self.conditioner(event, context=context), self.dtype)
         shape = tf.concat([tf.shape(parameters)[:-1], [self.transformer.num_parameters, self.event_size]], 0)
         event, log_derivative = transform(event, tf.reshape(parameters, shape))
         return event, tf.reduce_sum(log_derivative, -1)

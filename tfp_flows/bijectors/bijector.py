@@ -3,6 +3,7 @@
 import abc
 import inspect
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -35,7 +36,8 @@ class Bijector(tfb.Bijector):
     Arguments:
       event_size: D, the number of coordinates.
       context_size: C, the length of a context vector; 0 for none.
-      dtype: the dtype of events, contexts, weights and log-determinants.
+      dtype: the dtype of events, contexts, weights and log-determinants. Under Keras's policy "mixed_bfloat16" the
+        networks of float32 bijectors compute in bfloat16 behind their first layer, and nothing else does.
       seed: an integer that fixes every parameter and order; drawn if None, from Python's generator, which
         `keras.utils.set_random_seed` sets.
       validate_args: whether to check, at some cost, that every event is finite.
@@ -80,6 +82,13 @@ class Bijector(tfb.Bijector):
     @abc.abstractmethod
     def _inverse_and_log_det(self, x, context):
         """z = f⁻¹(x) and log|det ∂f⁻¹/∂x|."""
+
+    @property
+    def _network_dtype(self):
+        """What a network computes in: the bijector's dtype, or Keras's policy "mixed_bfloat16" for one of float32."""
+        policy = keras.config.dtype_policy()
+        mixed = policy.compute_dtype == "bfloat16" and policy.variable_dtype == self.dtype.name
+        return policy.name if mixed else self.dtype.name
 
     def _track_layer(self, layer):
         """Keeps a built Keras layer's weights where `tf.Module` finds them, and returns the layer."""

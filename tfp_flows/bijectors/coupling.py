@@ -100,7 +100,7 @@ class Coupling(Bijector):
                 self.context_size,
                 output_bias=np.repeat(transformer.initial_parameters(), self._shape[1]),
                 seed=self.seed,
-                dtype=self.dtype.name,
+                dtype=self._network_dtype,
             )
         else:
             self._check_conditioner(conditioner)

@@ -34,7 +34,7 @@ class ParametricBijector(Bijector):
                 activation,
                 output_bias=values,
                 seed=self.seed,
-                dtype=self.dtype.name,
+                dtype=self._network_dtype,
             )
             self.conditioner = self._track_layer(network)
         else:
@@ -45,9 +45,8 @@ class ParametricBijector(Bijector):
         """The parameters in their order: each of its own shape, after the batch shape of the context if any."""
         if context is None:
             return [tf.convert_to_tensor(getattr(self, name)) for name in self._names]
-        parts = tf.split(
-            call_conditioner(self.conditioner, context, None), [math.prod(shape) for shape in self._shapes], -1
-        )
+        parameters = tf.cast(call_conditioner(self.conditioner, context, None), self.dtype)
+        parts = tf.split(parameters, [math.prod(shape) for shape in self._shapes], -1)
         return [
             tf.reshape(part, tf.concat([tf.shape(context)[:-1], np.int32(shape)], 0))
             for part, shape in zip(parts, self._shapes, strict=True)

@@ -91,7 +91,8 @@ class MADE(keras.layers.Layer):
         seed=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Under a mixed policy x keeps its digits in the first layer; `call` casts what comes after.
+        super().__init__(autocast=False, **kwargs)
         check_positive_integers(event_size=event_size, params=params, num_masks=num_masks)
         check_hidden_units(hidden_units)
         check_context_size(context_size)
@@ -158,7 +159,7 @@ class MADE(keras.layers.Layer):
 
     def _weight(self, name, shape, seed=None):
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
-        return self.add_weight(name=name, shape=shape, initializer=initializer)
+        return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def _make_masks(self, seed):
         # Floats count exactly far beyond any degree, and need no care on an accelerator, as integer variables do.
@@ -233,9 +234,10 @@ class MADE(keras.layers.Layer):
             ]
 
             def linear(k, u, kernels=kernels):
-                return self.join(
-                    tf.tensordot(u, kernels[k], 1) + weights.biases[k], self.context_term(weights, k, context)
-                )
+                dtype = self.variable_dtype if k == 0 else self.compute_dtype
+                h = tf.tensordot(tf.cast(u, dtype), tf.cast(kernels[k], dtype), 1) + tf.cast(weights.biases[k], dtype)
+                term = self.context_term(weights, k, context)
+                return self.join(h, term if term is None else tf.cast(term, dtype))
 
             outputs.append(self.network(x, linear))
         return outputs[0] if self.num_masks == 1 else tf.add_n(outputs) / self.num_masks
@@ -246,7 +248,7 @@ class MADE(keras.layers.Layer):
         h = linear(0, x)
         if self.residual:
             for k in range(1, last, 2):
-                h = h + linear(k + 1, self.activation(linear(k, self.activation(h))))
+                h = h + tf.cast(linear(k + 1, self.activation(linear(k, self.activation(h)))), h.dtype)
         else:
             for k in range(1, last):
                 h = linear(k, self.activation(h))

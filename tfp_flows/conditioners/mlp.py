@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from tfp_flows._checks import check_context_size, check_positive_integers
 from tfp_flows._seeds import draw_seed, split_seed
@@ -23,7 +24,8 @@ class _DenseConditioner(keras.layers.Layer):
         context_mode="add",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Under a mixed policy x keeps its digits in the first layer, and each layer casts what it takes.
+        super().__init__(autocast=False, **kwargs)
         check_positive_integers(input_size=input_size, output_size=output_size, **_named(hidden_units))
         check_context_size(context_size)
         check_context_mode(context_mode)
@@ -38,11 +40,13 @@ class _DenseConditioner(keras.layers.Layer):
 
         input_seed, context_seed, *seeds = split_seed(self.seed, 2 + 2 * len(self.hidden_units))
         width = self.hidden_units[0]
-        self.input_layer = self._dense("input", input_size, width, input_seed)
+        self.input_layer = self._dense("input", input_size, width, input_seed, dtype=self.variable_dtype)
         self.context_layer = None
         self.gate_layers = []
         if context_size and context_mode == "add":
-            self.context_layer = self._dense("context", context_size, width, context_seed, use_bias=False)
+            self.context_layer = self._dense(
+                "context", context_size, width, context_seed, use_bias=False, dtype=self.variable_dtype
+            )
         elif context_size:
             self.gate_layers = [
                 self._dense(f"gate_{k}", context_size, units, gate_seed)
@@ -56,11 +60,11 @@ class _DenseConditioner(keras.layers.Layer):
             self.output_layer.bias.assign(output_bias)
         self.built = True
 
-    def _dense(self, name, input_size, units, seed=None, use_bias=True):
+    def _dense(self, name, input_size, units, seed=None, **kwargs):
         """A built dense layer: Glorot's uniform weights from a seed, or zeros without one."""
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
         layer = keras.layers.Dense(
-            units, use_bias=use_bias, kernel_initializer=initializer, dtype=self.dtype_policy, name=name
+            units, kernel_initializer=initializer, name=name, **{"dtype": self.dtype_policy, **kwargs}
         )
         layer.build((None, input_size))
         return layer
@@ -75,7 +79,7 @@ class _DenseConditioner(keras.layers.Layer):
 
     def _gated(self, hidden, k, context):
         """The hidden layer or block k, through its gate if it has one."""
-        return gated(hidden, self.gate_layers[k](context)) if self.gate_layers else hidden
+        return gated(hidden, tf.cast(self.gate_layers[k](context), hidden.dtype)) if self.gate_layers else hidden
 
     def get_config(self):
         return {
@@ -171,7 +175,7 @@ class ResidualMLP(_DenseConditioner):
         hidden = self._first(x, context)
         for k, (inner, outer) in enumerate(self.blocks):
             block = outer(self.activation(inner(self.activation(hidden))))
-            hidden = hidden + self._gated(block, k, context)
+            hidden = hidden + tf.cast(self._gated(block, k, context), hidden.dtype)
         return self.output_layer(self.activation(hidden))
 
 
