@@ -7,13 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.bijectors import chain
 
 from tfp_flows import saved_model, serialization
 from tfp_flows._checks import check_positive_integers
 from tfp_flows._data import as_event, check_rows, is_array
 from tfp_flows._tracking import build_networks, layers_of
-from tfp_flows.bijectors.embedded import embedded
+from tfp_flows.bijectors.embedded import embedded, parts_from_data
 from tfp_flows.condition import checked_context, context_arguments, context_batch_shape, context_shape_of
 from tfp_flows.likelihood import BitsPerDim, NegativeLogLikelihood
 
@@ -301,7 +300,11 @@ class FlowModel(keras.Model):
         Raises: as `fit`.
         """
         self._checked_arrays(*((context, x) if self.is_conditional else (x,)))
-        _adapt(self._bijector, as_event(x, self.distribution.dtype), self._as_context(context))
+        x = as_event(x, self.distribution.dtype)
+        for part, own_context in parts_from_data(self._bijector, self._as_context(context)):
+            if hasattr(part, "adapt"):
+                part.adapt(x, own_context)
+            x = tf.identity(part.inverse(x, **context_arguments(part, own_context)))
 
     @property
     def _bijector(self):
@@ -410,16 +413,3 @@ def as_seed(seed):
     if seed is None:
         return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
     return tf.stack([tf.cast(seed, tf.int32), 0])
-
-
-def _adapt(bijector, x, context):
-    """Adapts the parts of a bijector in the order in which data meets them; returns what comes out at the base."""
-    if isinstance(bijector, chain._Chain):
-        for part in bijector.bijectors:
-            x = _adapt(part, x, context)
-        return x
-    if hasattr(bijector, "embed"):
-        return _adapt(bijector.bijector, x, tf.identity(bijector.embed(context)))
-    if hasattr(bijector, "adapt"):
-        bijector.adapt(x, context)
-    return tf.identity(bijector.inverse(x, **context_arguments(bijector, context)))

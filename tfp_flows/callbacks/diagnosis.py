@@ -4,9 +4,9 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability.python.bijectors import chain
 
 from tfp_flows._data import as_event
+from tfp_flows.bijectors.embedded import parts_from_data
 from tfp_flows.condition import context_arguments
 from tfp_flows.flow_model import FlowModel
 
@@ -68,7 +68,7 @@ class _Path:
     Attributes:
       parts: the bijectors in the order in which data meets them, and
       inputs: the values that come into each.
-      made: (place, what, value) for all that is made, in order.
+      made: (maker, what, value) for all that is made, in order.
       gradients: of the mean log-density, to the input and to the weights of each part.
     """
 
@@ -79,7 +79,9 @@ class _Path:
         with tf.GradientTape() as tape:
             value, event_ndims = tf.identity(x), distribution.event_shape.rank
             tape.watch(value)
-            for part, own_context in self._parts(distribution.bijector, context):
+            for part, own_context in parts_from_data(distribution.bijector, context):
+                if own_context is not context:  # it comes from an embedding
+                    self.made.append((None, "values", own_context))
                 self.parts.append(part)
                 self.inputs.append(value)
                 arguments = context_arguments(part, own_context)
@@ -93,18 +95,6 @@ class _Path:
             loss = -tf.reduce_mean(self.made[-1][-1] + sum(log_dets))
         weights = [part.trainable_variables for part in self.parts]
         self.gradients = tape.gradient(loss, list(zip(self.inputs, weights, strict=True)))
-
-    def _parts(self, bijector, context):
-        """(bijector, its context) from the data to the base: those of a chain one by one, embeddings done."""
-        if isinstance(bijector, chain._Chain):
-            for part in bijector.bijectors:
-                yield from self._parts(part, context)
-        elif hasattr(bijector, "embed"):
-            embedded = tf.identity(bijector.embed(context))
-            self.made.append((bijector.embedding, "values", embedded))
-            yield from self._parts(bijector.bijector, embedded)
-        else:
-            yield bijector, context
 
     def first_value(self):
         for maker, what, value in self.made:
@@ -143,8 +133,8 @@ class _Path:
     def _place(self, maker):
         if maker is self.distribution.distribution:
             return f"the base `{maker.name}`"
-        if maker not in self.parts:
-            return f"the embedding `{maker.name}`"
+        if maker is None:
+            return "the embedding"
         number = self.parts.index(maker) + 1
         return f"bijector {number} of {len(self.parts)} from the data, `{maker.name}` ({type(maker).__name__})"
 
