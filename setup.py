@@ -17,11 +17,11 @@ setup(
     packages=find_packages(include=["tfp_flows", "tfp_flows.*"]),
     package_data={"tfp_flows": ["data/*"]},
     python_requires=">=3.10,<3.14",
-    # Keras 3.7 is the first whose `fit` takes a last batch that `steps_per_execution` does not divide.
+    # Before 3.10, Keras trains wrongly under a `tf.distribute` strategy, and says nothing.
     install_requires=[
         "tensorflow>=2.18",
         "tensorflow-probability[tf]>=0.25",
-        "keras>=3.7",
+        "keras>=3.10",
         "numpy>=1.26",
     ],
     extras_require={

@@ -16,6 +16,12 @@ SHORT = {
     "composing_with_tfp": ["--epochs", "2"],
     "serving": ["{exported}"],
     "two_dimensional": ["--output", "{folder}", "--seconds", "1", "--layers", "1", "--shapes", "rings"],
+    "gravitational_waves": ["--output", "{folder}", "--steps", "2", "--events", "20", "--draws", "100"],
+    "cosmic_rays": ["--output", "{folder}", "--regression", "5", "--steps", "5", "--layers", "1", "--draws", "10"],
+    "careful_training": ["--output", "{folder}", "--epochs", "2", "--rows", "600", "--layers", "1"],
+    "multi_worker": ["--rows", "1024", "--epochs", "2"],
+    "resume": ["--backup", "{folder}/backup", "--epochs", "2"],
+    "larger_than_memory": ["--folder", "{folder}", "--gigabytes", "0.01"],
     "variational_2d": ["--output", "{folder}", "--steps", "2", "--layers", "1", "2"],
 }
 

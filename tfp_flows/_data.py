@@ -39,6 +39,31 @@ def check_rows(data, dtype, event_shape, what="data"):
             raise ValueError(f"Expected finite {what}. Received: {_describe_not_finite(leaf, array)}")
 
 
+def check_gradient(log_prob, variables, x, context=None):
+    """Checks that arrays are not so large that the gradient's norm overflows: a step would make every weight NaN.
+
+    The gradient is that of the mean of `log_prob(x, context)` over the largest rows, the norm the one by which Keras
+    clips; nothing is computed where all values are of ordinary size.
+
+    Raises: ValueError that says how large the values are.
+    """
+    parts = [np.asarray(part) for part in tf.nest.flatten((x, context)) if part is not None]
+    sizes = np.max([np.abs(part.reshape(len(part), -1)).max(1) for part in parts], 0)
+    if sizes.max() < 100:
+        return
+    rows = np.argsort(sizes)[-256:]
+    x, context = tf.nest.map_structure(lambda part: None if part is None else np.asarray(part)[rows], (x, context))
+    with tf.GradientTape() as tape:
+        mean = tf.reduce_mean(log_prob(x, context))
+    # The zero is the norm where there is nothing to train.
+    norm = tf.linalg.global_norm([tf.zeros_like(mean), *tape.gradient(mean, list(variables))])
+    if not np.isfinite([mean, norm]).all():
+        raise ValueError(
+            f"Expected data of a size at which the likelihood and its gradient fit {mean.dtype.name}: take other "
+            f"units, or `standardize=True` and `adapt`. Received: values up to {sizes.max():.2g}"
+        )
+
+
 def _describe_not_finite(leaf, array):
     """Which columns hold values that are not finite, and how many: "column 3 ('mass'): 12 NaN, 1 infinite"."""
     columns = array.reshape(len(array), -1)

@@ -111,7 +111,7 @@ class _Part(keras.layers.Layer):
 
 def _never_called(shape, dtype=None):
     raise RuntimeError(
-        "Expected Keras to leave the initialization of a variable to `_initialize_with_initializer`, as versions 3.7 "
+        "Expected Keras to leave the initialization of a variable to `_initialize_with_initializer`, as versions 3.10 "
         "to 3.15 do; this version does not, so existing variables cannot become Keras weights. "
         f"Received: keras=={keras.__version__}"
     )

@@ -6,11 +6,12 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saved_model, serialization
 from tfp_flows._checks import check_positive_integers
-from tfp_flows._data import as_event, check_rows, is_array
+from tfp_flows._data import as_event, check_gradient, check_rows, is_array
 from tfp_flows._tracking import build_networks, layers_of
 from tfp_flows.bijectors.embedded import embedded, parts_from_data
 from tfp_flows.condition import checked_context, context_arguments, context_batch_shape, context_shape_of
@@ -84,8 +85,8 @@ class FlowModel(keras.Model):
           steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
             batch, which for a small flow is half the time; callbacks that act on every batch then act on every 16th.
             None for 16, and for 1 with several replicas: TensorFlow cannot reduce over them inside Keras's loop.
-          jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy. A
-            distribution that XLA cannot compile wants False.
+          jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy and with
+            op determinism on, where Keras refuses it. A distribution that XLA cannot compile wants False.
           **kwargs: everything else `keras.Model.compile` takes.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
@@ -96,7 +97,7 @@ class FlowModel(keras.Model):
                 f"Expected steps_per_execution=1 with {replicas} replicas. Received: {steps_per_execution}"
             )
         if jit_compile is None:
-            jit_compile = not tf.distribute.has_strategy()
+            jit_compile = not (tf.distribute.has_strategy() or is_op_determinism_enabled())
         named = {"bits_per_dim": BitsPerDim}
         super().compile(
             optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=5.0) if optimizer is None else optimizer,
@@ -124,9 +125,14 @@ class FlowModel(keras.Model):
     def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
         """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
 
-        Raises: see the class; arrays are checked whole before the first step.
+        Raises: see the class; arrays are checked whole before the first step. ValueError also where they are so large
+          that the gradient of the first step overflows.
         """
         x, y = self._checked_arrays(x, y, sample_weight)
+        context, event = (x, y) if self.is_conditional else (None, x)
+        if is_array(event) and self.optimizer.iterations == 0:
+            variables = [variable.value for variable in self.trainable_variables]
+            check_gradient(self._log_prob, variables, event, self._as_context(context))
         if isinstance(validation_data, (tuple, list)) and self.is_conditional:
             self._checked_arrays(*validation_data)
         batch_size = _batch_size(x, batch_size, 256)
@@ -166,8 +172,8 @@ class FlowModel(keras.Model):
         with self._floatx():
             return super().predict(x, _batch_size(x, batch_size, 1024), **kwargs)
 
-    def call(self, inputs):
-        """log p of x, or of (context, x)."""
+    def call(self, inputs, training=None):
+        """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras brings it."""
         context, x = inputs if self.is_conditional else (None, inputs)
         return self._log_prob(x, context)
 
@@ -375,6 +381,22 @@ class FlowModel(keras.Model):
         return tf.nest.map_structure(lambda shape: self.precision, self.context_shape)
 
     # Saving
+
+    def save_own_variables(self, store):
+        """Writes the states of random layers, which Keras's weights files lack: a resumed run goes on with them."""
+        for k, state in enumerate(self._random_states):
+            store[str(k)] = state
+
+    def load_own_variables(self, store):
+        saved = len(store.keys())  # none, if the file is older than the random layers
+        for k, state in enumerate(self._random_states[:saved]):
+            state.assign(store[str(k)])
+
+    @property
+    def _random_states(self):
+        """The states of layers such as Dropout; the model has no other variables than those and its layers' weights."""
+        weights = {id(weight) for weight in self.weights}
+        return [variable for variable in self.variables if id(variable) not in weights]
 
     def save(self, filepath, *args, **kwargs):
         """Writes a .keras file, as `keras.Model.save` does; see `serialization` for what can be written.

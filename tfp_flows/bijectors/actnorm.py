@@ -49,10 +49,12 @@ class ActNorm(Bijector):
                 f"Received: {len(x)} rows with {np.count_nonzero(~np.isfinite(x))} values that are not finite"
             )
         deviation = x.std(0)
-        # A constant column has no scale to take; neither has one whose spread is rounding, beside its mean.
-        rounding = np.finfo(self.dtype.as_numpy_dtype).eps * np.abs(x).max(0)
+        # A constant column has no scale to take; neither has one whose spread is rounding, beside its mean, nor one
+        # whose spread is denormal, so that its inverse would be infinite.
+        numbers = np.finfo(self.dtype.as_numpy_dtype)
+        least = np.maximum(numbers.eps * np.abs(x).max(0), numbers.tiny)
         self.shift.assign(x.mean(0))
-        self.log_scale.assign(np.log(np.where(deviation > rounding, deviation, 1.0)))
+        self.log_scale.assign(np.log(np.where(deviation > least, deviation, 1.0)))
 
     def _forward_and_log_det(self, z, context):
         x = z * tf.exp(self.log_scale) + self.shift

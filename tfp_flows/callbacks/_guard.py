@@ -35,7 +35,7 @@ class Guard:
         model, optimizer = self._model, self._model.optimizer
         weights = model.trainable_weights
         with tf.GradientTape() as tape:
-            log_prob = model(inputs)
+            log_prob = model(inputs, training=True)
             loss = model.compute_loss(inputs, target, log_prob, weight, training=True)
             scaled_loss = optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled_loss, weights)
@@ -55,7 +55,7 @@ class Guard:
 
     def test_step(self, data):
         inputs, target, weight = data
-        log_prob = self._model(inputs)
+        log_prob = self._model(inputs, training=False)
         loss = self._model.compute_loss(inputs, target, log_prob, weight, training=False)
         self._watch(tf.math.is_finite(loss), inputs, log_prob)
         return self._logs(True, inputs, target, weight, log_prob, loss)

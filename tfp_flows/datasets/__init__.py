@@ -1,5 +1,8 @@
 """Data to try a flow on: shapes in the plane with their exact densities, two real tables, and simulations."""
 
+from tfp_flows.datasets.cosmic_rays import CosmicRays
+from tfp_flows.datasets.epochs import shuffled
+from tfp_flows.datasets.gravitational_waves import GravitationalWaves
 from tfp_flows.datasets.linear_gaussian import LinearGaussian
 from tfp_flows.datasets.planar_set import PlanarSet
 from tfp_flows.datasets.simulator import simulator
@@ -26,5 +29,8 @@ __all__ = [
     "quakes",
     "geyser",
     "simulator",
+    "shuffled",
     "LinearGaussian",
+    "GravitationalWaves",
+    "CosmicRays",
 ]

@@ -14,6 +14,7 @@ from tfp_flows.transformers.transformer import Transformer
 # Scales stay between exp(-20) and exp(20), and every weight above 0.0001 / K, so that nothing in the tails is 0.
 _LOG_SCALE_BOUND = 20.0
 _WEIGHT_FLOOR = 1e-4
+_LEAST_LOG_SLOPE = -40.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,11 +93,11 @@ class LogisticMixture(Transformer):
         return np.concatenate([np.zeros_like(centers), centers, _LOG_SCALE_BOUND * np.arctanh(bounded)])
 
     def inverse(self, y, parameters):
-        lower, upper, density, log_unit = _mixture(_clipped(y, 0.75), self._components(parameters))
+        lower, upper, log_unit, log_density = _mixture(_clipped(y, 0.75), self._components(parameters))
         is_lower = lower < upper
-        tail = tf.math.log(tf.where(is_lower, lower, upper))
-        t, log_ratio = tail_quantile(tail - log_unit)
-        return tf.where(is_lower, -t, t), tf.math.log(density) - tail + log_ratio
+        tail = tf.math.log(tf.where(is_lower, lower, upper)) - log_unit
+        t, log_ratio = tail_quantile(tail)
+        return tf.where(is_lower, -t, t), log_density - tail + log_ratio
 
     def forward(self, x, parameters):
         components = self._components(parameters)
@@ -109,9 +110,11 @@ class LogisticMixture(Transformer):
 
         def function(y):
             """log F - log(1 - F) minus that of Φ(x): a single logistic is a straight line in it."""
-            lower, upper, density, log_unit = _mixture(y, components)
+            lower, upper, log_unit, log_density = _mixture(y, components)
             value = tf.math.log(lower) - tf.math.log(upper) + tf.where(lower < upper, -log_unit, log_unit)
-            return value - logit, density / (lower * upper)
+            # Between distant components F is flat beyond what numbers hold, and Newton's steps divide by the slope.
+            slope = tf.exp(tf.maximum(log_density + log_unit, _LEAST_LOG_SLOPE)) / (lower * upper)
+            return value - logit, slope
 
         _, centers, scales = components
         quantiles = centers + scales * logit[..., tf.newaxis, :]
@@ -119,9 +122,9 @@ class LogisticMixture(Transformer):
         # The widest component rules the tails, on the right from the highest quantile and on the left from the lowest.
         start = low + (high - low) * tf.math.sigmoid(logit)
         y = increasing_root(function, low, high, start, size=1 + tf.abs(logit))
-        lower, upper, density, _ = _mixture(y, components)
-        tail = tf.math.log(tf.where(is_lower, lower, upper))
-        return y, tail - tf.math.log(density) - log_mills(t)
+        lower, upper, log_unit, log_density = _mixture(y, components)
+        tail = tf.math.log(tf.where(is_lower, lower, upper)) - log_unit
+        return y, tail - log_density - log_mills(t)
 
     def _components(self, parameters):
         """Weights, centres and scales, each `[..., K, D]`."""
@@ -131,28 +134,28 @@ class LogisticMixture(Transformer):
 
 
 def _clipped(x, power):
-    """x between ± the greatest number to that power, so that what is computed from it does not overflow."""
+    """Finite x between ± the greatest number to that power, so that what is computed from it does not overflow."""
     bound = np.finfo(x.dtype.as_numpy_dtype).max ** power
-    return tf.clip_by_value(x, -bound, bound)
+    return tf.where(tf.math.is_finite(x), tf.clip_by_value(x, -bound, bound), np.nan)
 
 
 def _mixture(y, components):
-    """F(y), 1 - F(y) and F'(y), and a number u ≥ 0: F' and the smaller of F and 1 - F are in units of exp(-u).
+    """F(y) and 1 - F(y), a number u ≥ 0, and log F'(y): the smaller of F and 1 - F is in units of exp(-u).
 
     Every sigmoid comes from e = exp(-|t|), as 1 / (1 + e) or e / (1 + e), so that nothing cancels. Beyond 40 scales
-    from every centre all e are tiny and have a common factor, exp(-u), which is left out before it vanishes.
+    from every centre all e are tiny and have a common factor, which is left out before it vanishes. It is a factor of
+    F', and of F or 1 - F too unless y lies between centres, where both of these are large.
     """
     weights, centers, scales = components
     t = (y[..., tf.newaxis, :] - centers) / scales
     is_left = t < 0
     distance = tf.where(is_left, -t, t)
-    nearest = tf.maximum(tf.reduce_min(t, -2), -tf.reduce_max(t, -2))  # negative between centres
-    nearest = tf.stop_gradient(nearest)[..., tf.newaxis, :]
-    is_far = nearest > 40
-    e = tf.exp(tf.where(is_far, nearest - distance - 40, -distance))
+    left_out = tf.stop_gradient(tf.nn.relu(tf.reduce_min(distance, -2) - 40))
+    is_outside = tf.reduce_all(is_left, -2) | tf.reduce_all(~is_left, -2)
+    e = tf.exp(left_out[..., tf.newaxis, :] - distance)
     large = 1 / (1 + e)
     small = e * large
     lower = tf.reduce_sum(weights * tf.where(is_left, small, large), -2)
     upper = tf.reduce_sum(weights * tf.where(is_left, large, small), -2)
     density = tf.reduce_sum(weights / scales * small * large, -2)
-    return lower, upper, density, tf.nn.relu(nearest - 40)[..., 0, :]
+    return lower, upper, tf.where(is_outside, left_out, 0), tf.math.log(density) - left_out

@@ -1,0 +1,56 @@
+"""Batches of arrays in an order that a resumed training goes on with."""
+
+import math
+
+import tensorflow as tf
+
+from tfp_flows._checks import check_positive_integers
+
+
+def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
+    """A `tf.data.Dataset` of one epoch, shuffled anew in every epoch by the seed and the number of the epoch alone.
+
+    Keras's own order is drawn from a generator that no backup holds: a run that `keras.callbacks.BackupAndRestore`
+    takes up again starts with the order of the first epoch. Here the epoch is counted by `step`, which a backup
+    restores if it is the optimizer's; the weights then end as those of a run that nothing disturbed. Workers of one
+    `tf.distribute` strategy have the same order, which they must, for each takes its share of every batch.
+
+    Arguments:
+      arrays: x `[n, ...]`, or a tuple (context, x) or (context, x, weight), where a context may be a dictionary.
+      step: an integer variable that counts the batches trained on: `model.optimizer.iterations`. It is read when an
+        epoch starts.
+      batch_size: the number of rows of a batch, over all replicas.
+      seed: an integer.
+      drop_remainder: whether a last batch of fewer rows is left out: so it should where there are several replicas.
+
+    Raises: ValueError for a `batch_size` that is no positive integer, for arrays of different lengths, and for arrays
+      with fewer rows than make one batch.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> step = tf.Variable(0)
+    >>> data = tff.datasets.shuffled(tf.range(6), step, batch_size=3)
+    >>> first = [batch.numpy().tolist() for batch in data]
+    >>> _ = step.assign(2)  # an epoch has two batches
+    >>> first == [batch.numpy().tolist() for batch in data]
+    False
+    """
+    check_positive_integers(batch_size=batch_size)
+    arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
+    lengths = {len(array) for array in tf.nest.flatten(arrays)}
+    rows = min(lengths)
+    steps = rows // batch_size if drop_remainder else math.ceil(rows / batch_size)
+    if len(lengths) > 1 or steps == 0:
+        raise ValueError(f"Expected arrays of one length, of a batch at least. Received: lengths {sorted(lengths)}")
+
+    def batches_of_rows(_):
+        epoch = tf.cast(tf.convert_to_tensor(step), tf.int64) // steps
+        order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=tf.stack([seed, epoch]))
+        return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder)
+
+    # TensorFlow calls the function whenever an iterator is made, which Keras does for every epoch.
+    batches = tf.data.Dataset.from_tensors(0).flat_map(batches_of_rows)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    taken = batches.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays))
+    return taken.prefetch(tf.data.AUTOTUNE)
