@@ -20,7 +20,8 @@ def alone():
 def mirrored(tmp_path_factory):
     """Two logical devices; the last batch of the uneven run has one row for the two of them."""
     path = str(tmp_path_factory.mktemp("mirrored") / "model.keras")
-    runs = {"plain": {"path": path}, "weighted": {}, "plain uneven": {"rows": 7 * worker.BATCH_SIZE + 1}}
+    uneven = {"rows": 7 * worker.BATCH_SIZE + 1}
+    runs = {"plain": {"path": path}, "weighted": {}, "doctored": {}, "plain uneven": uneven}
     return {**worker.results(worker.start("mirrored", runs)), "path": path}
 
 
@@ -42,7 +43,7 @@ def pair(tmp_path_factory):
         seconds = time.monotonic() - before
     finally:
         chief.kill(), victim.kill()
-    again = both(kill=(None, None), plain={}, weighted={})
+    again = both(kill=(None, None), plain={}, weighted={}, doctored={})
     try:
         return {
             "codes": (chief.returncode, victim.returncode),
@@ -78,6 +79,23 @@ def test_an_uneven_last_batch_weighs_replicas_not_rows(mirrored):
     # The loss that is told is the mean over rows; the step on the last batch is half the size, so later ones differ.
     np.testing.assert_allclose(uneven["loss"][0], even["loss"][0], rtol=1e-5)
     np.testing.assert_allclose(uneven["loss"], even["loss"], atol=2e-2)
+
+
+def test_a_doctor_of_two_devices(mirrored):
+    found = mirrored["doctored"]
+    assert len(found["said"]) == 2 and all(
+        "the data" in said and "(in the data: 200)" in said for said in found["said"]
+    )
+    assert np.isfinite(found["loss"]).all()
+
+
+def test_doctors_of_two_workers_do_the_same(pair):
+    first, second = (each["doctored"] for each in pair["workers"])
+    # The row is in one worker's share of the batch; the other knows that something failed, and no more.
+    assert len(first["said"]) == len(second["said"]) == 2
+    assert any("(in the data: 200)" in each["said"][0] for each in (first, second))
+    assert first["digest"] == second["digest"]
+    assert np.isfinite(first["loss"]).all()
 
 
 @pytest.mark.parametrize("run", ["plain", "weighted"])

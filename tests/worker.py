@@ -111,6 +111,15 @@ def weighted(strategy):
     return small_model(strategy, context_size=3).fit(batches(numbers()), epochs=3, verbose=0).history
 
 
+def doctored(strategy):
+    """Data of which one row is not finite, under the eyes of a doctor."""
+    _, x, _ = numbers()
+    x[200, 1] = np.nan
+    model, doctor = small_model(strategy), tff.callbacks.FlowDoctor(data=x)
+    history = model.fit(batches(x), epochs=2, callbacks=[doctor], verbose=0).history
+    return {"loss": history["loss"], "said": doctor.failures, "digest": digest(model)}
+
+
 def resumable(strategy, folder, kill=None, chief=True, embedding=True):
     """Four epochs, from the backup in a folder on; all workers read it, the chief alone writes it."""
     model = small_model(strategy, context_size=3, embedding=embedding)
@@ -185,7 +194,7 @@ def main():
     print(json.dumps(done), flush=True)
 
 
-RUNS = {run.__name__: run for run in (plain, weighted, resumable, arrays, simulated)}
+RUNS = {run.__name__: run for run in (plain, weighted, doctored, resumable, arrays, simulated)}
 
 if __name__ == "__main__":
     main()

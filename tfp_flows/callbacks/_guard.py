@@ -17,6 +17,7 @@ class Guard:
 
     Attributes:
       failures: how many replicas have failed, a variable: 0 for a sound run.
+      faults: how many of them with data that is finite, so that the model is at fault. All workers read the same.
       rows: variables with rows of the inputs of the first step that failed; None if the shape of a row is not known.
     """
 
@@ -25,7 +26,7 @@ class Guard:
         self._replicas = model.distribute_strategy.num_replicas_in_sync
         specs = _row_specs(model)
         with model.distribute_strategy.scope():
-            self.failures, self._batch_size = _variable(0), _variable(0)
+            self.failures, self.faults, self._batch_size = _variable(0), _variable(0), _variable(0)
             self.rows = specs and tf.nest.map_structure(
                 lambda spec: _variable(tf.zeros([NUM_ROWS, *spec.shape], spec.dtype)), specs
             )
@@ -62,6 +63,7 @@ class Guard:
 
     def reset(self):
         self.failures.assign(0)
+        self.faults.assign(0)
 
     def failed_rows(self):
         """The kept rows, without repetitions, in the structure of the inputs; None where there are none to see."""
@@ -74,7 +76,7 @@ class Guard:
 
     def _watch(self, is_finite, inputs, log_prob):
         """Counts a first failure and keeps its rows; returns whether all has been sound so far."""
-        before = tf.equal(self.failures.read_value() if self._replicas == 1 else self.failures, 0)
+        before = tf.equal(self.failures, 0)
         first = before & ~is_finite
         if self.rows is not None:
             count = tf.shape(log_prob)[0]
@@ -84,6 +86,9 @@ class Guard:
             for rows, batch in zip(tf.nest.flatten(self.rows), tf.nest.flatten(inputs), strict=True):
                 rows.assign(tf.where(first, tf.cast(tf.gather(batch, lowest), rows.dtype), rows))
             self._batch_size.assign(tf.where(first, count, self._batch_size))
+        floats = [leaf for leaf in tf.nest.flatten(inputs) if leaf.dtype.is_floating]
+        is_fault = first & tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf)) for leaf in floats])
+        self.faults.assign(tf.where(is_fault, 1, self.faults))
         self.failures.assign(tf.where(before & is_finite, 0, 1))
         return before & is_finite
 

@@ -96,12 +96,12 @@ class FlowDoctor(keras.callbacks.Callback):
             self._treat(f"epoch {epoch + 1}: {self.monitor} is {held_out:.4g}, its best was {self._best:.4g}")
 
     def _treat(self, event):
+        is_data = self._guard.failures.numpy() > 0 and self._guard.faults.numpy() == 0
         finding, rows = self._examine()
         said = [event]
         if finding is not None:
             said.append(self._describe(finding, rows))
-        if finding is None or finding.place not in ("the data", "the context"):
-            said.append(self._restore())
+        said.append("skipped" if is_data else self._restore())
         self._guard.reset()
         self.failures.append("; ".join(said))
         if len(self.failures) > self.max_failures:
