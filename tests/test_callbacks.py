@@ -209,6 +209,21 @@ def test_doctor_skips_rows_that_are_not_finite():
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
+def test_a_skipped_batch_leaves_no_trace_in_moving_averages():
+    layers = keras.layers
+    embedding = keras.Sequential([keras.Input((1,)), layers.BatchNormalization(), layers.Dense(1)])
+    flow = tff.flows.realnvp(2, num_layers=2, context_size=1, hidden_units=(4,), seed=0)
+    model = tff.FlowModel(flow, embedding=embedding)
+    model.compile(jit_compile=False)
+    context = np.ones([512, 1], np.float32)
+    context[300] = np.nan
+    doctor = FlowDoctor()
+    model.fit(tf.data.Dataset.from_tensor_slices((context, X)).batch(64), callbacks=[doctor], verbose=0)
+    assert len(doctor.failures) == 1 and "the context" in doctor.failures[0] and "skipped" in doctor.failures[0]
+    average = next(weight for weight in model.weights if "moving_mean" in weight.path).numpy()
+    assert 0 < average < 1  # on the way from 0 to 1, by the batches before the failed one
+
+
 def test_doctor_gives_up_with_all_that_was_said():
     model = model_of(Broken("values"))
     with pytest.raises(RuntimeError, match=r"at most 1 failures in training. Received:(.|\n)*`broken`(.|\n)*`broken`"):
@@ -237,13 +252,14 @@ def test_doctor_watches_the_held_out_loss(held_out):
     assert keras.saving.deserialize_keras_object(config)._learning_rate.factor == 0.5
 
 
-def test_doctor_refuses_what_it_cannot_treat():
+def test_callbacks_refuse_what_they_cannot_treat():
     with pytest.raises(ValueError, match="Received: factor=2"):
         FlowDoctor(factor=2)
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
-    with pytest.raises(TypeError, match="FlowModel. Received: <Sequential"):
-        model.fit(X, X[:, :1], callbacks=[FlowDoctor()], verbose=0)
+    for callback in (FlowDoctor(), BijectivityMonitor(X), FlowPictures(X, "nowhere")):
+        with pytest.raises(TypeError, match=f"`{type(callback).__name__}`.* of a FlowModel. Received: <Sequential"):
+            model.fit(X, X[:, :1], callbacks=[callback], verbose=0)
 
 
 # BijectivityMonitor

@@ -11,7 +11,8 @@ class Guard:
     """Keras's steps, but a training step whose loss or gradient is not finite changes no weight.
 
     After such a step all later ones change none either until `reset`, so that weights and kept rows show what happened.
-    With several replicas the weights cannot be held: there the failed gradient counts as zero, and momentum goes on.
+    With several replicas the weights cannot be held: there the failed gradient counts as zero, while momentum and
+    moving averages go on.
 
     All is done without branches, which would have a GPU wait for the host.
 
@@ -22,7 +23,7 @@ class Guard:
     """
 
     def __init__(self, model):
-        self._model = model
+        self.model = model
         self._replicas = model.distribute_strategy.num_replicas_in_sync
         specs = _row_specs(model)
         with model.distribute_strategy.scope():
@@ -33,8 +34,11 @@ class Guard:
 
     def train_step(self, data):
         inputs, target, weight = data
-        model, optimizer = self._model, self._model.optimizer
+        model, optimizer = self.model, self.model.optimizer
         weights = model.trainable_weights
+        # All weights, for moving averages change in the forward pass.
+        variables = [variable.value for variable in (*model.weights, *optimizer.variables)]
+        before = [tf.identity(variable) for variable in variables] if self._replicas == 1 else None
         with tf.GradientTape() as tape:
             log_prob = model(inputs, training=True)
             loss = model.compute_loss(inputs, target, log_prob, weight, training=True)
@@ -43,12 +47,10 @@ class Guard:
         # A norm whose square overflows counts: the optimizers square the gradient too.
         size = tf.linalg.global_norm([scaled_loss, *(g for g in gradients if g is not None)])
         sound = self._watch(tf.math.is_finite(size), inputs, log_prob)
-        if self._replicas > 1:
+        if before is None:
             gradients = [None if g is None else tf.where(sound, g, tf.zeros_like(g)) for g in gradients]
             optimizer.apply_gradients(zip(gradients, weights, strict=True))
         else:
-            variables = [variable.value for variable in (*weights, *optimizer.variables)]
-            before = [tf.identity(variable) for variable in variables]
             optimizer.apply_gradients(zip(gradients, weights, strict=True))
             for variable, value in zip(variables, before, strict=True):
                 variable.assign(tf.where(sound, variable, value))
@@ -56,8 +58,8 @@ class Guard:
 
     def test_step(self, data):
         inputs, target, weight = data
-        log_prob = self._model(inputs, training=False)
-        loss = self._model.compute_loss(inputs, target, log_prob, weight, training=False)
+        log_prob = self.model(inputs, training=False)
+        loss = self.model.compute_loss(inputs, target, log_prob, weight, training=False)
         self._watch(tf.math.is_finite(loss), inputs, log_prob)
         return self._logs(True, inputs, target, weight, log_prob, loss)
 
@@ -67,7 +69,7 @@ class Guard:
 
     def failed_rows(self):
         """The kept rows, without repetitions, in the structure of the inputs; None where there are none to see."""
-        results = self._model.distribute_strategy.experimental_local_results
+        results = self.model.distribute_strategy.experimental_local_results
         local = [k for k, failures in enumerate(results(self.failures)) if failures.numpy()]
         if self.rows is None or not local:  # another worker has them
             return None
@@ -78,22 +80,24 @@ class Guard:
         """Counts a first failure and keeps its rows; returns whether all has been sound so far."""
         before = tf.equal(self.failures, 0)
         first = before & ~is_finite
+        count = tf.shape(log_prob)[0]
+        floats = [tf.reshape(leaf, [count, -1]) for leaf in tf.nest.flatten(inputs) if leaf.dtype.is_floating]
+        is_good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf), 1) for leaf in floats], 0)
         if self.rows is not None:
-            count = tf.shape(log_prob)[0]
-            order = tf.argsort(tf.where(tf.math.is_finite(log_prob), log_prob, -np.inf))
+            # Rows that are not finite first: a layer such as BatchNormalization spreads them over the batch.
+            densities = tf.where(tf.math.is_finite(log_prob), log_prob, log_prob.dtype.min)
+            order = tf.argsort(tf.where(is_good, densities, -np.inf))
             # A batch with fewer rows than are kept repeats its own.
             lowest = tf.gather(order, tf.range(NUM_ROWS) % count)
             for rows, batch in zip(tf.nest.flatten(self.rows), tf.nest.flatten(inputs), strict=True):
                 rows.assign(tf.where(first, tf.cast(tf.gather(batch, lowest), rows.dtype), rows))
             self._batch_size.assign(tf.where(first, count, self._batch_size))
-        floats = [leaf for leaf in tf.nest.flatten(inputs) if leaf.dtype.is_floating]
-        is_fault = first & tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf)) for leaf in floats])
-        self.faults.assign(tf.where(is_fault, 1, self.faults))
+        self.faults.assign(tf.where(first & tf.reduce_all(is_good), 1, self.faults))
         self.failures.assign(tf.where(before & is_finite, 0, 1))
         return before & is_finite
 
     def _logs(self, sound, inputs, target, weight, log_prob, loss):
-        model = self._model
+        model = self.model
         # Keras divides the loss by the number of replicas, for the sum of their gradients. A failed step counts not.
         rows = tf.where(sound, tf.shape(log_prob)[0], 0)
         model._loss_tracker.update_state(tf.where(sound, loss * self._replicas, 0.0), sample_weight=rows)

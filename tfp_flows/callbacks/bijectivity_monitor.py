@@ -1,13 +1,13 @@
 """BijectivityMonitor: is the map still the inverse of its inverse, and the log-determinant that of its Jacobian?"""
 
-import keras
 import tensorflow as tf
 
 from tfp_flows._data import as_event
+from tfp_flows.callbacks._flow_callback import FlowCallback
 from tfp_flows.condition import context_arguments
 
 
-class BijectivityMonitor(keras.callbacks.Callback):
+class BijectivityMonitor(FlowCallback):
     """Logs, at the end of each epoch, the greatest round-trip error and the greatest error of the log-determinant.
 
     With z = f⁻¹(x), over the given points,
@@ -24,6 +24,8 @@ class BijectivityMonitor(keras.callbacks.Callback):
     Arguments:
       x: the points, `[n, D]`; some tens of rows of the data are enough.
       context: `[n, C]`, for a conditional flow.
+
+    Raises: TypeError for a model that is no `FlowModel`, and for a distribution without a bijector.
 
     Example:
 

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows.callbacks._flow_callback import FlowCallback
 from tfp_flows.callbacks._guard import Guard
 from tfp_flows.callbacks.diagnosis import diagnose
 
 
-class FlowDoctor(keras.callbacks.Callback):
+class FlowDoctor(FlowCallback):
     """Catches losses and gradients that are not finite, names the bijector and the rows, heals, and goes on.
 
     It acts when the loss or the gradient of a step is not finite, and when the held-out loss is not, or rises more than
@@ -63,13 +64,11 @@ class FlowDoctor(keras.callbacks.Callback):
 
     def guard(self, model):
         """The steps for `FlowModel.fit` to run in place of Keras's."""
-        if self._guard is None or self._guard._model is not model:
+        if self._guard is None or self._guard.model is not model:
             self._guard = Guard(model)
         return self._guard
 
     def on_train_begin(self, logs=None):
-        if getattr(self.model, "guard", None) is not self._guard or self._guard is None:
-            raise TypeError(f"Expected FlowDoctor among the callbacks of a FlowModel. Received: {self.model}")
         self.failures, self._epoch, self._best = [], 0, np.inf
         self._guard.reset()
         self._keep()

@@ -2,15 +2,15 @@
 
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows import plotting
 from tfp_flows._checks import check_positive_integers
+from tfp_flows.callbacks._flow_callback import FlowCallback
 
 
-class FlowPictures(keras.callbacks.Callback):
+class FlowPictures(FlowCallback):
     """Draws the flow's samples over the data, as PNG files and as images for TensorBoard.
 
     Each picture has every column's histogram and every pair's contours, see `tff.plotting.corner`. The draws come from
@@ -26,7 +26,8 @@ class FlowPictures(keras.callbacks.Callback):
       labels: the names of all D columns.
       seed: of the draws.
 
-    Raises: ValueError for data that is not `[n, D]` with D of 2 or more; ImportError, when training begins, if
+    Raises: ValueError for data that is not `[n, D]` with D of 2 or more; TypeError for a
+    model that is no `FlowModel`; ImportError, when training begins, if
     matplotlib or corner are not installed.
     """
 

@@ -1,0 +1,14 @@
+"""What the callbacks for flows have in common."""
+
+import keras
+
+from tfp_flows.flow_model import FlowModel
+
+
+class FlowCallback(keras.callbacks.Callback):
+    """A Keras callback of a `FlowModel`, and of no other model."""
+
+    def set_model(self, model):
+        if not isinstance(model, FlowModel):
+            raise TypeError(f"Expected `{type(self).__name__}` among the callbacks of a FlowModel. Received: {model}")
+        super().set_model(model)
