@@ -276,7 +276,10 @@ class FlowModel(keras.Model):
     # The distribution, compiled
 
     def log_prob(self, x, context=None):
-        """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`."""
+        """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`.
+
+        An event that is not finite has no finite density, and spoils no other.
+        """
         return self._run(self._log_prob, as_event(x, self.distribution.dtype), self._as_context(context))
 
     def sample(self, n, context=None, seed=None):

@@ -20,7 +20,8 @@ def simulator(fn, batch_size=256, seed=None, num_parallel_calls=tf.data.AUTOTUNE
       `fn(rng, batch_size)`: NumPy's. It draws from a `numpy.random.Generator`, batch by batch, in one thread of Python.
 
     Either gives x, or (context, x), or (context, x, weight), where a context may be a dictionary; float64 of NumPy's
-    becomes float32. The same seed gives the same batches in the same order, whatever runs in parallel.
+    becomes float32. The same seed gives the same batches in the same order, whatever runs in parallel; so a training
+    that is resumed from a backup sees the first ones again, unless its pipeline skips what the optimizer has counted.
 
     Arguments:
       fn: the function.
