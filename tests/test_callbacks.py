@@ -123,6 +123,16 @@ def test_diagnose_of_a_distribution_without_bijector():
     assert str(diagnose(normal, with_far_row(0, 1e30))) == "log-density of `plain`"
 
 
+def test_diagnose_of_a_structure_of_tensors():
+    parts = {"a": tfd.Normal(0.0, 1.0), "b": tfd.Normal(0.0, 1.0)}
+    joint = tfd.JointDistributionNamed(parts, batch_ndims=0, use_vectorized_map=False)
+    flow = tfd.TransformedDistribution(joint, tfb.JointMap({"a": tfb.Scale(2.0), "b": tfb.Exp()}), name="joint")
+    a, b = np.array([0.0, 1.0]), np.array([1.0, 2.0])
+    assert diagnose(flow, {"a": a, "b": b}) is None
+    finding = diagnose(flow, {"a": a, "b": b - 1.5})
+    assert str(finding) == "log-density of `joint`" and finding.rows == [0]
+
+
 # FlowDoctor
 
 
@@ -231,20 +241,21 @@ def test_doctor_gives_up_with_all_that_was_said():
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
 
 
-@pytest.mark.parametrize("held_out", ["cliff", "not finite"])
+@pytest.mark.parametrize("held_out", ["cliff", "not finite", "infinite"])
 def test_doctor_watches_the_held_out_loss(held_out):
+    bad_epoch = 1 if held_out == "infinite" else 2
     schedule = keras.optimizers.schedules.ExponentialDecay(1e-3, 100, 0.5)
     model, record, doctor = model_of(sound(1), tff.bijectors.Standardize(2)), Record(), FlowDoctor()
     model.compile(keras.optimizers.Adam(schedule), jit_compile=False)
 
     class Fall(keras.callbacks.Callback):
         def on_test_begin(self, logs=None):
-            if len(record.states) == 1:  # in the second epoch, after its training
+            if len(record.states) + 1 == bad_epoch:  # after its training
                 log_scale = next(weight for weight in model.weights if weight.path == "log_scale")
-                log_scale.assign([-5.0, 0.0 if held_out == "cliff" else np.nan])
+                log_scale.assign([-5.0, {"cliff": 0.0, "not finite": np.nan, "infinite": -60.0}[held_out]])
 
     history = model.fit(X, epochs=3, validation_data=(X,), callbacks=[Fall(), doctor, record], verbose=0).history
-    assert len(doctor.failures) == 1 and doctor.failures[0].startswith("epoch 2: val_loss is ")
+    assert len(doctor.failures) == 1 and doctor.failures[0].startswith(f"epoch {bad_epoch}: val_loss is ")
     assert ("`standardize" in doctor.failures[0]) == (held_out == "not finite")
     assert history["val_loss"][2] <= history["val_loss"][0]
     np.testing.assert_allclose(model.optimizer.learning_rate, 0.5 * schedule(model.optimizer.iterations), rtol=1e-5)

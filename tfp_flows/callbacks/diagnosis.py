@@ -33,7 +33,8 @@ def diagnose(flow, x, context=None):
     """Finds the first bijector that makes values, log-determinants or gradients of log p(x) that are not finite.
 
     It follows x through the bijectors, from the data to the base, and then the gradient of the mean log-density on its
-    way back. For a distribution without a bijector it only tells whether log p(x) is finite.
+    way back. For a distribution without a bijector, or of a structure of tensors, it only tells whether log p(x) is
+    finite.
 
     Arguments:
       flow: a `FlowModel` or a `tfd.Distribution`.
@@ -55,7 +56,7 @@ def diagnose(flow, x, context=None):
         rows = _rows_not_finite(data)
         if rows.size:
             return Finding(place, "values", rows)
-    if not hasattr(distribution, "bijector"):
+    if not (hasattr(distribution, "bijector") and isinstance(distribution.event_shape, tf.TensorShape)):
         rows = _rows_not_finite(distribution.log_prob(x, **context_arguments(distribution, context)))
         return Finding(f"`{distribution.name}`", "log-density", rows) if rows.size else None
     path = _Path(distribution, x, context)

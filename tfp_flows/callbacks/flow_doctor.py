@@ -88,7 +88,7 @@ class FlowDoctor(FlowCallback):
         limit = self._best + self.cliff * _event_size(self.model)
         if held_out is None:
             self._keep()
-        elif held_out <= limit:
+        elif np.isfinite(held_out) and held_out <= limit:
             self._best = min(held_out, self._best)
             self._keep()
         else:
