@@ -69,6 +69,8 @@ def test_every_coordinate_depends_on_the_context(event_size):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_no_optimizer_leaks_a_mask(optimizer):
+    if optimizer == "Muon" and keras.__version__.startswith("3.10."):
+        pytest.skip("the Muon of Keras 3.10 asks TensorFlow's variables for a path, which they have not")
     # Not relu: where a unit is dead beside a masked column, Keras's Adafactor divides zero by zero.
     made = shaken(MADE(4, 2, (8, 8), activation="tanh", seed=0))
     x = tf.random.stateless_normal([16, 4], [0, 1])
