@@ -86,9 +86,9 @@ class Guard:
         if self.rows is not None:
             # Rows that are not finite first: a layer such as BatchNormalization spreads them over the batch.
             densities = tf.where(tf.math.is_finite(log_prob), log_prob, log_prob.dtype.min)
-            order = tf.argsort(tf.where(is_good, densities, -np.inf))
-            # A batch with fewer rows than are kept repeats its own.
-            lowest = tf.gather(order, tf.range(NUM_ROWS) % count)
+            kept = tf.minimum(NUM_ROWS, count)
+            lowest = tf.math.top_k(-tf.where(is_good, densities, -np.inf), kept).indices
+            lowest = tf.gather(lowest, tf.range(NUM_ROWS) % kept)  # a small batch repeats its rows
             for rows, batch in zip(tf.nest.flatten(self.rows), tf.nest.flatten(inputs), strict=True):
                 rows.assign(tf.where(first, tf.cast(tf.gather(batch, lowest), rows.dtype), rows))
             self._batch_size.assign(tf.where(first, count, self._batch_size))
