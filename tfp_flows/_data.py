@@ -49,9 +49,9 @@ def check_gradient(log_prob, variables, x, context=None):
     """
     parts = [np.asarray(part) for part in tf.nest.flatten((x, context)) if part is not None]
     sizes = np.max([np.abs(part.reshape(len(part), -1)).max(1) for part in parts], 0)
-    if sizes.max() < 100:
+    if sizes.max() < 100:  # contexts of 3000 have overflowed, by way of a scale; smaller ones than 100 have not
         return
-    rows = np.argsort(sizes)[-256:]
+    rows = np.argsort(sizes)[-256:]  # of one batch
     x, context = tf.nest.map_structure(lambda part: None if part is None else np.asarray(part)[rows], (x, context))
     with tf.GradientTape() as tape:
         mean = tf.reduce_mean(log_prob(x, context))

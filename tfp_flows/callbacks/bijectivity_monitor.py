@@ -40,7 +40,6 @@ class BijectivityMonitor(FlowCallback):
     def __init__(self, x, context=None):
         super().__init__()
         self.x, self.context = x, context
-        self._errors = None
 
     def on_train_begin(self, logs=None):
         bijector, dtype = self.model._bijector, self.model.distribution.dtype

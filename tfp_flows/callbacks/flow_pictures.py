@@ -26,9 +26,8 @@ class FlowPictures(FlowCallback):
       labels: the names of all D columns.
       seed: of the draws.
 
-    Raises: ValueError for data that is not `[n, D]` with D of 2 or more; TypeError for a
-    model that is no `FlowModel`; ImportError, when training begins, if
-    matplotlib or corner are not installed.
+    Raises: ValueError for data that is not `[n, D]` with D of 2 or more; TypeError for a model that is no `FlowModel`;
+    ImportError, when training begins, if matplotlib or corner are not installed.
     """
 
     def __init__(self, x, folder, context=None, every=1, columns=None, labels=None, seed=0):
