@@ -15,7 +15,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfp_flows", "tfp_flows.*"]),
-    package_data={"tfp_flows": ["data/*"]},
+    package_data={"tfp_flows.datasets": ["files/*"]},
     python_requires=">=3.10,<3.14",
     # Before 3.10, Keras trains wrongly under a `tf.distribute` strategy, and says nothing.
     install_requires=[

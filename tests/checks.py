@@ -9,8 +9,8 @@ from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
 from tests.cases import events
-from tfp_flows import serialization
-from tfp_flows.condition import context_arguments
+from tfp_flows import saving
+from tfp_flows.context import context_arguments
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 METHODS = ("forward", "inverse", "forward_log_det_jacobian", "inverse_log_det_jacobian")
@@ -193,8 +193,8 @@ def seed_fixes_every_parameter(case, bijector, dtype):
 
 def config_round_trip(case, bijector, dtype):
     x, context = events(case, dtype)
-    config = json.loads(json.dumps(serialization.to_config(bijector)))
-    again = serialization.from_config(config)
+    config = json.loads(json.dumps(saving.to_config(bijector)))
+    again = saving.from_config(config)
     for variable, saved in zip(again.variables, bijector.variables, strict=True):
         assert variable.shape == saved.shape and variable.trainable == saved.trainable
         variable.assign(saved)

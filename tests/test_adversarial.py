@@ -24,7 +24,7 @@ from tests import checks
 from tests.cases import CASES, Case, events
 from tests.hostile import HOSTILE, hostile
 from tfp_flows import bijectors, transformers
-from tfp_flows.condition import context_arguments
+from tfp_flows.context import context_arguments
 
 ROWS = 8
 # Up to which size of the data float32 holds a density (a square of what a few layers made of it), and its gradient (a

@@ -8,7 +8,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
-from tfp_flows.condition import Conditioned, context_arguments
+from tfp_flows.context import Conditioned, context_arguments
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.normal(size=(5, 2)).astype("float32")

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tff
-from tfp_flows.conditioners.context import call_conditioner, concatenate
+from tfp_flows.context.joining import call_conditioner, concatenate
 
 KINDS = [tff.conditioners.MLP, tff.conditioners.ResidualMLP]
 

@@ -9,7 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
-from tfp_flows.condition import context_arguments
+from tfp_flows.context import context_arguments
 
 MOONS = tff.datasets.two_moons(512, seed=0)
 

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows import _normal_tail, transformers
-from tfp_flows._roots import increasing_root
+from tfp_flows import transformers
+from tfp_flows._math import normal_tail
+from tfp_flows._math.roots import increasing_root
 
 
 def random_parameters(num_components, dtype, seed=0):
@@ -128,13 +129,13 @@ def test_too_few_rows_are_refused():
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 5e-7), ("float64", 2e-15)])
 def test_normal_tail(dtype, tolerance):
     t = tf.constant(np.concatenate([np.linspace(0, 40, 400), 10.0 ** np.arange(2, 15)]), dtype)
-    log_probability = _normal_tail.log_tail(t)
+    log_probability = normal_tail.log_tail(t)
     near = t < 20  # where TFP changes to an asymptotic series of three terms
     exact = tfd.Normal(tf.zeros([], "float64"), 1.0).log_cdf(-tf.cast(t, "float64"))
     np.testing.assert_allclose(log_probability[near], exact[near], rtol=tolerance)
-    back, log_ratio = _normal_tail.tail_quantile(log_probability)
+    back, log_ratio = normal_tail.tail_quantile(log_probability)
     np.testing.assert_allclose(back, t, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(log_ratio, _normal_tail.log_mills(t), rtol=10 * tolerance, atol=10 * tolerance)
+    np.testing.assert_allclose(log_ratio, normal_tail.log_mills(t), rtol=10 * tolerance, atol=10 * tolerance)
 
 
 def test_root_of_awkward_functions():

@@ -14,8 +14,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors, transformers
-from tfp_flows._tracking import layers_of
-from tfp_flows.serialization import from_config, to_config
+from tfp_flows.saving import from_config, to_config
+from tfp_flows.tracking import layers_of
 
 kernels = tfp.math.psd_kernels
 

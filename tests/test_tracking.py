@@ -8,7 +8,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
-from tfp_flows._tracking import AdoptedVariable, layers_of, weights_of
+from tfp_flows.tracking import AdoptedVariable, layers_of, weights_of
 
 
 def test_keras_lets_a_weight_be_an_existing_variable():

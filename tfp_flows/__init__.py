@@ -4,8 +4,8 @@ from tfp_flows import transformers
 from tfp_flows import conditioners
 from tfp_flows import bijectors
 from tfp_flows import flows
-from tfp_flows.condition import condition
-from tfp_flows.flow_model import FlowModel
+from tfp_flows.context import condition
+from tfp_flows.model import FlowModel
 from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting

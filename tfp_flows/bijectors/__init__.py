@@ -5,12 +5,12 @@ from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, N
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
-from tfp_flows.bijectors.embedded import Embedded
 from tfp_flows.bijectors.gaussianization import Gaussianization
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
 from tfp_flows.bijectors.sylvester import Sylvester
+from tfp_flows.context import Embedded
 
 __all__ = [
     "ActNorm",

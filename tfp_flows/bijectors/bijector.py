@@ -9,9 +9,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
 
-from tfp_flows._checks import check_context_size, check_positive_integers
-from tfp_flows._seeds import draw_seed
-from tfp_flows._tracking import weights_of
+from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed
+from tfp_flows.tracking import weights_of
 
 
 class Bijector(tfb.Bijector):

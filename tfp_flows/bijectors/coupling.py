@@ -5,8 +5,8 @@ import tensorflow as tf
 
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.elementwise import Elementwise
-from tfp_flows.conditioners.context import call_conditioner
 from tfp_flows.conditioners.mlp import MLP
+from tfp_flows.context.joining import call_conditioner
 from tfp_flows.transformers.affine import Additive, Affine
 from tfp_flows.transformers.rational_quadratic import RationalQuadratic
 

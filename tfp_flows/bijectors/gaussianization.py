@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
+from tfp_flows._arguments import check_positive_integers
 from tfp_flows.bijectors.linear import rotate, unit_vectors
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.transformers.logistic_mixture import LogisticMixture

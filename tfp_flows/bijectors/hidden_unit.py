@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from tfp_flows._roots import increasing_root
+from tfp_flows._math.roots import increasing_root
 
 
 class HiddenUnit:

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._constraints import positive
+from tfp_flows._arguments import check_positive_integers
+from tfp_flows._math.constraints import positive
 from tfp_flows.bijectors.parametric import ParametricBijector
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows.bijectors.bijector import Bijector
-from tfp_flows.conditioners.context import call_conditioner
 from tfp_flows.conditioners.mlp import MLP
+from tfp_flows.context.joining import call_conditioner
 
 
 class ParametricBijector(Bijector):

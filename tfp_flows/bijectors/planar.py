@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._constraints import above_minus_one
+from tfp_flows._math.constraints import above_minus_one
 from tfp_flows.bijectors.hidden_unit import hidden_unit
 from tfp_flows.bijectors.parametric import ParametricBijector
 

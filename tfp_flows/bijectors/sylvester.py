@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._constraints import above_minus_one, positive
+from tfp_flows._arguments import check_positive_integers
+from tfp_flows._math.constraints import above_minus_one, positive
 from tfp_flows.bijectors.hidden_unit import hidden_unit
 from tfp_flows.bijectors.linear import reflect, unit_vectors
 from tfp_flows.bijectors.parametric import ParametricBijector

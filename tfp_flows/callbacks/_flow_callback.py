@@ -2,7 +2,7 @@
 
 import keras
 
-from tfp_flows.flow_model import FlowModel
+from tfp_flows.model import FlowModel
 
 
 class FlowCallback(keras.callbacks.Callback):

@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfp_flows._data import as_event
 from tfp_flows.callbacks._flow_callback import FlowCallback
-from tfp_flows.condition import context_arguments
+from tfp_flows.context import context_arguments
+from tfp_flows.model.inputs import as_event
 
 
 class BijectivityMonitor(FlowCallback):

@@ -5,10 +5,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._data import as_event
-from tfp_flows.bijectors.embedded import parts_from_data
-from tfp_flows.condition import context_arguments
-from tfp_flows.flow_model import FlowModel
+from tfp_flows.context import context_arguments, walk
+from tfp_flows.model import FlowModel
+from tfp_flows.model.inputs import as_event
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,24 +77,29 @@ class _Path:
         self.parts, self.inputs, self.made, log_dets = [], [], [], []
         base = distribution.distribution
         with tf.GradientTape() as tape:
-            value, event_ndims = tf.identity(x), distribution.event_shape.rank
-            tape.watch(value)
-            for part, own_context in parts_from_data(distribution.bijector, context):
+            x = tf.nest.map_structure(tf.identity, x)
+            tape.watch(x)
+            for part, reached, own_context, inverted in self._walk(x, context):
                 if own_context is not context:  # it comes from an embedding
                     self.made.append((None, "values", own_context))
                 self.parts.append(part)
-                self.inputs.append(value)
+                self.inputs.append(reached)
                 arguments = context_arguments(part, own_context)
+                to_base, log_det = part.inverse, part.inverse_log_det_jacobian
+                if inverted:
+                    to_base, log_det = part.forward, part.forward_log_det_jacobian
                 # The value first, as in `log_prob`: it leaves the log-determinant in TFP's cache.
-                new = tf.identity(part.inverse(value, **arguments))
-                log_dets.append(part.inverse_log_det_jacobian(value, event_ndims, **arguments))
-                self.made += [(part, "values", new), (part, "log-determinant", log_dets[-1])]
-                value, event_ndims = new, part.inverse_event_ndims(event_ndims)
+                self.made.append((part, "values", to_base(reached, **arguments)))
+                log_dets.append(log_det(reached, reached.shape.rank - 1, **arguments))
+                self.made.append((part, "log-determinant", log_dets[-1]))
             base_arguments = context_arguments(distribution, context).get("distribution_kwargs", {})
-            self.made.append((base, "log-density", base.log_prob(value, **base_arguments)))
+            self.made.append((base, "log-density", base.log_prob(self.z, **base_arguments)))
             loss = -tf.reduce_mean(self.made[-1][-1] + sum(log_dets))
         weights = [part.trainable_variables for part in self.parts]
         self.gradients = tape.gradient(loss, list(zip(self.inputs, weights, strict=True)))
+
+    def _walk(self, x, context):
+        self.z = yield from walk(self.distribution.bijector, x, context)
 
     def first_value(self):
         for maker, what, value in self.made:

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows import plotting
-from tfp_flows._checks import check_positive_integers
+from tfp_flows._arguments import check_positive_integers
 from tfp_flows.callbacks._flow_callback import FlowCallback
 
 

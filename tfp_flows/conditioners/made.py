@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_context_size, check_hidden_units, check_positive_integers
-from tfp_flows._seeds import draw_seed, split_seed
-from tfp_flows.conditioners.context import gated
+from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
+from tfp_flows.context.joining import gated
 
 
 class Weights(typing.NamedTuple):

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_context_size, check_positive_integers
-from tfp_flows._seeds import draw_seed, split_seed
-from tfp_flows.conditioners.context import check_context_mode, gated
+from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed, split_seed
+from tfp_flows.context.joining import check_context_mode, gated
 
 
 class _DenseConditioner(keras.layers.Layer):

@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
+from tfp_flows._arguments import check_positive_integers
 
 
 def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):

@@ -8,8 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 
 SOLAR_MASS = 4.925491e-6  # G M☉ / c³, in seconds
 LOWEST_FREQUENCY = 30.0  # Hz; the lightest binary of the prior passes it 0.6 s before it merges

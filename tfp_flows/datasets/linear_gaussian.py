@@ -4,8 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 
 
 class LinearGaussian:

@@ -7,8 +7,7 @@ import numbers
 
 import numpy as np
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 
 LOG_2PI = math.log(2 * math.pi)
 # Numbers held at once by `log_prob`: few enough for a processor's cache, and a bound on the memory for any n.

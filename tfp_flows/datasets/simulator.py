@@ -5,8 +5,7 @@ import inspect
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 
 
 def simulator(fn, batch_size=256, seed=None, num_parallel_calls=tf.data.AUTOTUNE):

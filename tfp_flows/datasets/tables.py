@@ -16,7 +16,7 @@ import importlib.resources
 
 import numpy as np
 
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import random_generator
 
 
 def quakes(dequantize=True, seed=None):
@@ -78,7 +78,7 @@ def _table(file_name, steps, dequantize, seed):
     if not isinstance(dequantize, bool | np.bool_):
         raise ValueError(f"Expected `dequantize` to be True or False. Received: dequantize={dequantize!r}")
     random = random_generator(seed)
-    with (importlib.resources.files("tfp_flows") / "data" / file_name).open(encoding="utf-8") as lines:
+    with (importlib.resources.files("tfp_flows.datasets") / "files" / file_name).open(encoding="utf-8") as lines:
         table = np.loadtxt(lines, delimiter=",", skiprows=1)
     if dequantize:
         # The intervals must meet without gap or overlap, so they are centred on the multiples of the step:

@@ -1,10 +1,8 @@
 """A flow is given as a FlowModel or as a distribution, with or without a context."""
 
-import tensorflow as tf
-
-from tfp_flows._seeds import draw_seed, split_seed
-from tfp_flows.condition import condition
-from tfp_flows.flow_model import FlowModel
+from tfp_flows._arguments import draw_seed, split_seed
+from tfp_flows.context import condition
+from tfp_flows.model import FlowModel
 
 
 def as_model(flow):
@@ -16,13 +14,6 @@ def as_distribution(flow, context=None):
     """The flow as a `tfd.Distribution`, bound to the context if there is one."""
     distribution = flow.distribution if isinstance(flow, FlowModel) else flow
     return distribution if context is None else condition(distribution, context)
-
-
-def stateless(seed):
-    """A seed as TFP's stateless samplers take it, `[2]` int32: itself, from an integer, or drawn."""
-    return (
-        seed if tf.is_tensor(seed) or isinstance(seed, (tuple, list)) else tf.constant([draw_seed(seed), 0], tf.int32)
-    )
 
 
 def batches(total, batch_size, seed):

@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 from tfp_flows.inference._flow import as_model, batches
 
 LEVELS = np.linspace(0.05, 0.95, 19)

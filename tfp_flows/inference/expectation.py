@@ -2,9 +2,9 @@
 
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.condition import context_shape_of
-from tfp_flows.inference._flow import as_distribution, stateless
+from tfp_flows._arguments import check_positive_integers, stateless_seed
+from tfp_flows.context import context_shape_of
+from tfp_flows.inference._flow import as_distribution
 
 
 def expectation(flow, fn, num_samples=1000, context=None, seed=None):
@@ -36,7 +36,7 @@ def expectation(flow, fn, num_samples=1000, context=None, seed=None):
     [[1.0, 0.0]]
     """
     check_positive_integers(num_samples=num_samples)
-    x = as_distribution(flow, context).sample(num_samples, seed=stateless(seed))
+    x = as_distribution(flow, context).sample(num_samples, seed=stateless_seed(seed))
     return tf.nest.map_structure(lambda values: tf.reduce_mean(values, 0), fn(x))
 
 
@@ -51,7 +51,7 @@ def moments(flow, num_samples=1000, context=None, seed=None):
     (TensorShape([3]), TensorShape([3, 3]))
     """
     check_positive_integers(num_samples=num_samples)
-    x = as_distribution(flow, context).sample(num_samples, seed=stateless(seed))
+    x = as_distribution(flow, context).sample(num_samples, seed=stateless_seed(seed))
     mean = tf.reduce_mean(x, 0)
     return mean, tf.einsum("n...i,n...j->...ij", x - mean, x - mean) / (num_samples - 1)
 
@@ -74,7 +74,7 @@ def entropy(flow, num_samples=1000, context=None, seed=None):
     [[0.0], [1.0]]
     """
     check_positive_integers(num_samples=num_samples)
-    _, log_q = as_distribution(flow, context).experimental_sample_and_log_prob(num_samples, seed=stateless(seed))
+    _, log_q = as_distribution(flow, context).experimental_sample_and_log_prob(num_samples, seed=stateless_seed(seed))
     return -tf.reduce_mean(log_q, 0)
 
 
@@ -95,5 +95,5 @@ def kl(p, q, num_samples=1000, context=None, seed=None):
     check_positive_integers(num_samples=num_samples)
     p, q = (as_distribution(part) for part in (p, q))
     p, q = (part if context_shape_of(part) is None else as_distribution(part, context) for part in (p, q))
-    x, log_p = p.experimental_sample_and_log_prob(num_samples, seed=stateless(seed))
+    x, log_p = p.experimental_sample_and_log_prob(num_samples, seed=stateless_seed(seed))
     return tf.reduce_mean(log_p - q.log_prob(x), 0)

@@ -5,8 +5,7 @@ import warnings
 
 import numpy as np
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows.datasets._generator import random_generator
+from tfp_flows._arguments import check_positive_integers, random_generator
 from tfp_flows.inference._flow import as_model, batches
 
 # Above it the error of the mean shrinks too slowly with the number of draws to be relied on (Vehtari et al. 2024).

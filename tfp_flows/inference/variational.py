@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._seeds import draw_seed
-from tfp_flows.inference._flow import as_distribution, as_model, stateless
+from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
+from tfp_flows.inference._flow import as_distribution, as_model
 
 
 def reverse_kl(flow, target_log_prob, num_samples=256, context=None, path_gradient=False, seed=None):
@@ -37,7 +36,7 @@ def reverse_kl(flow, target_log_prob, num_samples=256, context=None, path_gradie
     -1.8379
     """
     distribution = as_distribution(flow, context)
-    x, log_q = distribution.experimental_sample_and_log_prob(num_samples, seed=stateless(seed))
+    x, log_q = distribution.experimental_sample_and_log_prob(num_samples, seed=stateless_seed(seed))
     value = tf.reduce_mean(log_q - target_log_prob(x))
     if not path_gradient:
         return value

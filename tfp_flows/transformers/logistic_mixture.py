@@ -6,9 +6,9 @@ import statistics
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._normal_tail import log_mills, log_tail, tail_quantile
-from tfp_flows._roots import increasing_root
+from tfp_flows._arguments import check_positive_integers
+from tfp_flows._math.normal_tail import log_mills, log_tail, tail_quantile
+from tfp_flows._math.roots import increasing_root
 from tfp_flows.transformers.transformer import Transformer
 
 # Scales stay between exp(-20) and exp(20), and every weight above 0.0001 / K, so that nothing in the tails is 0.

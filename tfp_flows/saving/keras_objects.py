@@ -8,10 +8,10 @@ import tf_keras
 
 
 class NotWritableError(Exception):
-    """Why a value cannot be written; `serialization` adds where it stands."""
+    """Why a value cannot be written; `config` adds where it stands."""
 
 
-def take_keras(value):
+def encode_keras(value):
     if isinstance(value, tf_keras.layers.Layer):
         raise NotWritableError("of tf_keras only tfb.AutoregressiveNetwork can be written. Use a layer of Keras 3.")
     if isinstance(value, keras.Variable):
@@ -35,7 +35,7 @@ def take_keras(value):
     return {"config": config}
 
 
-def make_keras(config):
+def decode_keras(config):
     for unknown in _unknown_to_keras(config):
         raise ValueError(
             "Expected classes and functions of Keras, or registered with keras.saving.register_keras_serializable. "

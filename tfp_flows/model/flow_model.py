@@ -9,13 +9,13 @@ import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows import saved_model, serialization
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._data import as_event, check_gradient, check_rows, is_array
-from tfp_flows._tracking import build_networks, layers_of
-from tfp_flows.bijectors.embedded import embedded, parts_from_data
-from tfp_flows.condition import checked_context, context_arguments, context_batch_shape, context_shape_of
-from tfp_flows.likelihood import BitsPerDim, NegativeLogLikelihood
+from tfp_flows import saving
+from tfp_flows._arguments import check_positive_integers, stateless_seed
+from tfp_flows.context import checked_context, context_arguments, context_batch_shape, context_shape_of, embedded, walk
+from tfp_flows.model import export
+from tfp_flows.model.inputs import as_event, check_gradient, check_rows, is_array
+from tfp_flows.model.objectives import BitsPerDim, NegativeLogLikelihood
+from tfp_flows.tracking import build_networks, layers_of
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -287,11 +287,11 @@ class FlowModel(keras.Model):
 
         The same integer seed gives the same sample; None draws one from TensorFlow's generator.
         """
-        return self._run(self._sample, _as_count(n), as_seed(seed), self._as_context(context))
+        return self._run(self._sample, _as_count(n), stateless_seed(seed), self._as_context(context))
 
     def sample_and_log_prob(self, n, context=None, seed=None):
         """Draws from p and their log-densities, at the price of the draws alone; see `sample`."""
-        return self._run(self._sample_and_log_prob, _as_count(n), as_seed(seed), self._as_context(context))
+        return self._run(self._sample_and_log_prob, _as_count(n), stateless_seed(seed), self._as_context(context))
 
     def forward(self, z, context=None):
         """x = f(z): from the base to the data."""
@@ -310,10 +310,9 @@ class FlowModel(keras.Model):
         """
         self._checked_arrays(*((context, x) if self.is_conditional else (x,)))
         x = as_event(x, self.distribution.dtype)
-        for part, own_context in parts_from_data(self._bijector, self._as_context(context)):
-            if hasattr(part, "adapt"):
-                part.adapt(x, own_context)
-            x = tf.identity(part.inverse(x, **context_arguments(part, own_context)))
+        for part, reached, own_context, inverted in walk(self._bijector, x, self._as_context(context)):
+            if hasattr(part, "adapt") and not inverted:
+                part.adapt(reached, own_context)
 
     @property
     def _bijector(self):
@@ -402,7 +401,7 @@ class FlowModel(keras.Model):
         return [variable for variable in self.variables if id(variable) not in weights]
 
     def save(self, filepath, *args, **kwargs):
-        """Writes a .keras file, as `keras.Model.save` does; see `serialization` for what can be written.
+        """Writes a .keras file, as `keras.Model.save` does; see `tfp_flows.saving` for what can be written.
 
         Raises, before a file is there: TypeError or ValueError for a part that cannot be written, such as a lambda.
         """
@@ -410,17 +409,17 @@ class FlowModel(keras.Model):
         super().save(filepath, *args, **kwargs)
 
     def get_config(self):
-        return {"name": self.name, "distribution": serialization.to_config(self.distribution)}
+        return {"name": self.name, "distribution": saving.to_config(self.distribution)}
 
     @classmethod
     def from_config(cls, config):
-        return cls(serialization.from_config(config["distribution"]), name=config.get("name"))
+        return cls(saving.from_config(config["distribution"]), name=config.get("name"))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
-        """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tff.saved_model`."""
+        """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tfp_flows.model.export`."""
         if format != "tf_saved_model" or kwargs:
             raise ValueError(f'Expected format="tf_saved_model" and no more. Received: format={format!r}, {kwargs}')
-        saved_model.write(self, filepath)
+        export.write(self, filepath)
 
 
 def _as_count(n):
@@ -431,10 +430,3 @@ def _as_count(n):
 
 def _batch_size(x, batch_size, default):
     return default if batch_size is None and is_array(x) else batch_size
-
-
-def as_seed(seed):
-    """A stateless seed, `[2]` int32: the same for the same integer, another each time for None."""
-    if seed is None:
-        return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
-    return tf.stack([tf.cast(seed, tf.int32), 0])

@@ -26,10 +26,9 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors, transformers
-from tfp_flows._checks import check_positive_integers
-from tfp_flows._seeds import draw_seed, split_seed
+from tfp_flows._arguments import check_positive_integers, draw_seed, split_seed
 from tfp_flows.bijectors.coupling import coupling_mask
-from tfp_flows.bijectors.embedded import embedded, input_and_output
+from tfp_flows.context import embedded, input_and_output
 
 
 def _preset(make_layers):

@@ -3,10 +3,10 @@
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
-from tensorflow_probability.python.bijectors import chain
 
-from tfp_flows._tracking import weights_of
-from tfp_flows.condition import ContextBijector, checked_context, context_arguments, context_shape_of
+from tfp_flows.context.context_bijector import ContextBijector
+from tfp_flows.context.route import checked_context, context_arguments, context_shape_of
+from tfp_flows.tracking import weights_of
 
 
 class Embedded(ContextBijector):
@@ -82,17 +82,6 @@ def embedded(distribution, embedding):
             f"Received: {distribution}"
         )
     return tfd.TransformedDistribution(distribution.distribution, Embedded(distribution.bijector, embedding))
-
-
-def parts_from_data(bijector, context=None):
-    """The parts of a bijector in the order in which data meets them, each with its own context; embeddings are done."""
-    if isinstance(bijector, chain._Chain):
-        for part in bijector.bijectors:
-            yield from parts_from_data(part, context)
-    elif isinstance(bijector, Embedded):
-        yield from parts_from_data(bijector.bijector, tf.identity(bijector.embed(context)))
-    else:
-        yield bijector, context
 
 
 def input_and_output(embedding):

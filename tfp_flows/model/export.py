@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfp_flows._tracking import weights_of
+from tfp_flows.tracking import weights_of
 
 
 def write(model, path):

@@ -1,0 +1,87 @@
+"""What every constructor and method asks of its arguments, in the same words everywhere; and seeds."""
+
+import numbers
+import random
+
+import numpy as np
+import tensorflow as tf
+
+# Checks
+
+
+def check_positive_integers(**values):
+    """Raises ValueError for the first of the named values that is not a positive integer."""
+    for name, value in values.items():
+        if not is_integer(value) or value < 1:
+            raise ValueError(f"Expected `{name}` to be a positive integer. Received: {name}={value!r}")
+
+
+def check_hidden_units(hidden_units):
+    """Raises ValueError unless the widths of the hidden layers are positive integers, at least one."""
+    if not hasattr(hidden_units, "__len__") or not len(hidden_units):
+        raise ValueError(f"Expected `hidden_units` to hold at least one width. Received: hidden_units={hidden_units!r}")
+    check_positive_integers(**{f"hidden_units[{k}]": units for k, units in enumerate(hidden_units)})
+
+
+def check_context_size(context_size):
+    """Raises ValueError unless the context size is an integer of at least zero."""
+    if not is_integer(context_size) or context_size < 0:
+        raise ValueError(
+            f"Expected `context_size` to be an integer, 0 for no context. Received: context_size={context_size!r}"
+        )
+
+
+def check_one_of(choices, **values):
+    """Raises ValueError for the first of the named values that is not among the choices."""
+    for name, value in values.items():
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            raise ValueError(f"Expected `{name}` to be one of {list(choices)}. Received: {name}={value!r}")
+
+
+def is_integer(value):
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+# Seeds
+
+
+def draw_seed(seed=None):
+    """The seed itself, or a new one from Python's generator, which `keras.utils.set_random_seed` sets."""
+    if seed is None:
+        return random.randrange(2**31)
+    if not is_integer(seed) or seed < 0:
+        raise ValueError(f"Expected `seed` to be None or a non-negative integer. Received: seed={seed!r}")
+    return int(seed)
+
+
+def split_seed(seed, num):
+    """`num` independent seeds from one."""
+    return [int(word) for word in np.random.SeedSequence(seed).generate_state(num) & 0x7FFFFFFF]
+
+
+def stateless_seed(seed):
+    """A seed as TensorFlow's stateless samplers take it, `[2]` int32.
+
+    An integer of up to 64 bits gives its two halves, so that different integers give different draws; a pair of
+    integers stands as it is; None draws one from TensorFlow's generator, anew in every call of a compiled function.
+    """
+    if seed is None:
+        return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
+    if isinstance(seed, (tuple, list)) or (tf.is_tensor(seed) and seed.shape.rank == 1):
+        return tf.cast(seed, tf.int32)
+    if not tf.is_tensor(seed):
+        if not is_integer(seed) or not -(2**63) <= seed < 2**63:
+            raise ValueError(f"Expected `seed` to be None or an integer of 64 bits. Received: seed={seed!r}")
+        seed = tf.constant(int(seed), tf.int64)
+    return tf.bitcast(tf.cast(seed, tf.int64), tf.int32)
+
+
+def random_generator(seed):
+    """A numpy generator from `None`, an integer, a sequence of integers, or a generator itself (which goes on)."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected `seed` to be None, a non-negative integer, a sequence of them, or a numpy.random.Generator. "
+            f"Received: seed={seed!r}"
+        ) from error

@@ -1,0 +1,113 @@
+"""A flow bound to a context: the same kind of object, which needs no context any more."""
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+
+from tfp_flows.context.context_bijector import ContextBijector
+from tfp_flows.context.route import (
+    PARTS,
+    checked_context,
+    conditional_parts,
+    context_arguments,
+    context_batch_shape,
+    context_shape_of,
+    own_context,
+    shapes,
+)
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class Conditioned(ContextBijector):
+    """A bijector bound to a context; `tff.condition` makes it.
+
+    Shapes: z and x `[..., D]`; a context of batch shape `[B]` makes it the bijector's batch shape.
+
+    Arguments:
+      bijector: a conditional bijector.
+      context: a tensor, or a structure of tensors, of its context's shape after any batch shape.
+      name: None for the name of `bijector`.
+    """
+
+    has_its_context = True
+
+    def __init__(self, bijector, context, name=None):
+        parameters = dict(locals())
+        self.context = context
+        self._batch = context_batch_shape(context, context_shape_of(bijector))
+        super().__init__(bijector, parameters, name or bijector.name)
+
+    def _arguments(self, context):
+        if context is not None:
+            raise ValueError(
+                f"`{self.name}` takes no context, for it is bound to one already. "
+                f"Received: a context of shape {shapes(context)}"
+            )
+        return context_arguments(self.bijector, self.context)
+
+    # Bijectors have a batch shape for every rank of the event: further dimensions of an event are taken from the right.
+
+    def _batch_shape(self, x_event_ndims):
+        further = tf.nest.flatten(x_event_ndims)[0] - tf.nest.flatten(self.forward_min_event_ndims)[0]
+        return self._batch[: max(0, self._batch.rank - further)]
+
+    def _batch_shape_tensor(self, x_event_ndims):
+        return tf.shape(tf.nest.flatten(self.context)[0])[: self._batch_shape(x_event_ndims).rank]
+
+
+def condition(distribution_or_bijector, context):
+    """A distribution or bijector bound to a context: the same kind of object, which needs no context any more.
+
+    It shares its variables with what it was made from. Contexts of batch shape `[B]` make it a distribution of batch
+    shape `[B]`: `sample(n)` is `[n, B, D]`, and `log_prob(x)` broadcasts x against the contexts.
+
+    It goes through any composition of TFP's, and takes TFP's own conditional bijectors as well: a
+    `tfb.MaskedAutoregressiveFlow` over an `AutoregressiveNetwork` with `conditional=True`, and a `tfb.RealNVP` whose
+    function has an argument `context` or `conditional_input`. Distributions are made anew, with the keyword arguments
+    they were made with. A part that a `tfd.JointDistribution` makes by a function of other parts is bound there.
+
+    Shapes: context `[C]`, or `[..., C]` with a batch shape; with an embedding the shape of its input in place of `[C]`.
+
+    Arguments:
+      distribution_or_bijector: a `tfd.Distribution` or `tfb.Bijector` that takes a context.
+      context: an array or tensor, or a structure of them where an embedding takes a structure.
+
+    Returns: a `tfd.Distribution` of the same class, or a `tfb.Bijector`.
+
+    Raises: TypeError for anything but a distribution or bijector; ValueError, with the name of the bijector, for a
+      context of the wrong shape, for one that is missing, and where nothing takes a context.
+
+    Example:
+
+    >>> import numpy as np, tfp_flows as tff
+    >>> flow = tff.flows.realnvp(2, num_layers=2, context_size=3)
+    >>> posterior = tff.condition(flow, np.zeros([5, 3]))
+    >>> posterior.batch_shape, posterior.sample(1000).shape
+    (TensorShape([5]), TensorShape([1000, 5, 2]))
+    """
+    part = distribution_or_bijector
+    if not isinstance(part, PARTS):
+        raise TypeError(f"Expected a `tfd.Distribution` or `tfb.Bijector`. Received: {part}")
+    parts = list(conditional_parts(part))
+    if not parts:
+        raise ValueError(f"Expected a distribution or bijector that takes a context. Received: {part}")
+    inputs = {conditional.name: own_context(conditional) for conditional in parts}
+    for name, expected in inputs.items():
+        tensors = checked_context(name, expected.shape, context)
+    dtype = next((expected.dtype for expected in inputs.values() if expected.dtype is not None), tf.float32)
+    # Once a tensor, it is the same tensor in every call, by which TFP's caches know it.
+    return _bind(part, tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), tensors))
+
+
+def _bind(value, context):
+    """A part with the context; a list, tuple or dictionary of parts with it; anything else as it is."""
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(_bind(item, context) for item in value)
+    if isinstance(value, dict):
+        return type(value)((name, _bind(item, context)) for name, item in value.items())
+    if not isinstance(value, PARTS) or context_shape_of(value) is None:
+        return value
+    if isinstance(value, tfb.Bijector):
+        return Conditioned(value, context)
+    # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
+    return type(value)(**{name: _bind(argument, context) for name, argument in value.parameters.items()})

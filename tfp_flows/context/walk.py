@@ -1,0 +1,50 @@
+"""The way of data through a composition of bijectors, part after part, from the data to the base."""
+
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability.python.bijectors import chain
+
+from tfp_flows.context.condition import Conditioned
+from tfp_flows.context.embedded import Embedded
+from tfp_flows.context.route import context_arguments
+
+
+def walk(bijector, x, context=None, inverted=False):
+    """Yields (part, x, context, inverted) for every innermost part, in the order in which data meets them.
+
+    x is what reaches the part, and the context its own, embeddings done. An `inverted` part stands inside a
+    `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A part is called after it was
+    yielded, with whatever parameters it then has: so a caller can adapt it to x first.
+
+    It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, `Embedded`, `Conditioned`, and every bijector
+    that has a method `walk` of its own, with these arguments.
+
+    Returns, as a generator does, what reaches the base.
+    """
+    if hasattr(bijector, "walk"):
+        return (yield from bijector.walk(x, context, inverted))
+    if isinstance(bijector, chain._Chain):
+        for part in bijector.bijectors[::-1] if inverted else bijector.bijectors:
+            x = yield from walk(part, x, context, inverted)
+        return x
+    if isinstance(bijector, tfb.Invert):
+        return (yield from walk(bijector.bijector, x, context, not inverted))
+    if isinstance(bijector, Conditioned):
+        return (yield from walk(bijector.bijector, x, bijector.context, inverted))
+    if isinstance(bijector, Embedded):
+        return (yield from walk(bijector.bijector, x, tf.identity(bijector.embed(context)), inverted))
+    if isinstance(bijector, tfb.Blockwise):
+        sizes = [bijector.inverse_block_sizes, bijector.forward_block_sizes][inverted]
+        blocks = []
+        for part, block in zip(bijector.bijectors, tf.split(x, sizes, -1), strict=True):
+            blocks.append((yield from walk(part, block, context, inverted)))
+        return tf.concat(blocks, -1)
+    if isinstance(bijector, tfb.JointMap):
+        blocks = []
+        for part, block in zip(tf.nest.flatten(bijector.bijectors), tf.nest.flatten(x), strict=True):
+            blocks.append((yield from walk(part, block, context, inverted)))
+        return tf.nest.pack_sequence_as(bijector.bijectors, blocks)
+    yield bijector, x, context, inverted
+    to_base = bijector.forward if inverted else bijector.inverse
+    # A tensor that TFP's cache does not know: parameters may change between two parts.
+    return tf.identity(to_base(x, **context_arguments(bijector, context)))
