@@ -99,7 +99,7 @@ def test_diagnose_follows_the_gradient():
 def test_diagnose_in_nested_chains_and_inverted():
     inner = tfb.Chain([sound(1), tfb.Invert(tfb.Chain([tfb.Shift([1.0, 0.0]), tfb.Scale([np.inf, 1.0])]))])
     finding = diagnose(model_of(inner, sound(2)), X[:5])
-    assert finding.what == "values" and "2 of 3" in finding.place and "Invert" in finding.place
+    assert finding.what == "values" and "2 of 4" in finding.place and "(Scale)" in finding.place
 
 
 def test_diagnose_names_data_context_embedding_and_base():

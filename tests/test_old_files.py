@@ -12,10 +12,9 @@ FILES = pathlib.Path(__file__).parent / "files"
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.keras")), ids=lambda path: path.stem)
 def test_files_of_earlier_versions_load(path):
     name, version = path.stem.split("-")
-    expected = np.load(FILES / f"log_probs-{version}.npz")
+    expected = dict(np.load(FILES / f"log_probs-{version}.npz"))
     model = keras.models.load_model(path)
-    context = expected[f"{name}_context"] if f"{name}_context" in expected else None
-    log_prob = model.log_prob(expected[f"{name}_x"], context)
+    log_prob = model.log_prob(expected[f"{name}_x"], expected.get(f"{name}_context"))
     np.testing.assert_allclose(log_prob, expected[f"{name}_log_prob"], rtol=1e-5, atol=1e-5)
 
 

@@ -1,5 +1,6 @@
 """What every constructor and method asks of its arguments, in the same words everywhere; and seeds."""
 
+import inspect
 import numbers
 import random
 
@@ -40,6 +41,44 @@ def check_one_of(choices, **values):
 
 def is_integer(value):
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+# Signatures
+
+
+def merged_signature(function, *parents):
+    """The signature of a function that passes its `**keywords` on, with those of its `parents` in their place.
+
+    They are the keyword-only parameters of the signatures `parents` that the function does not name itself, and a
+    parent's own `**keywords` if it has any. It is for readers, for `help`, and for whoever binds arguments.
+    """
+    own = list(inspect.signature(function).parameters.values())
+    if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
+        return inspect.Signature(own)
+    merged = {parameter.name: parameter for parameter in own[:-1]}
+    open_ended = {}
+    for parent in parents:
+        for name, parameter in parent.parameters.items():
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+                merged.setdefault(name, parameter)
+            elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
+                open_ended = {name: parameter}
+    return inspect.Signature([*merged.values(), *open_ended.values()])
+
+
+def keyword_signature(function):
+    """The signature of a function with every parameter keyword-only."""
+    parameters = inspect.signature(function).parameters.values()
+    return inspect.Signature([parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters])
+
+
+def split_keywords(function, keywords):
+    """Keywords that a function takes, and the others: two dictionaries."""
+    taken = inspect.signature(function).parameters
+    return (
+        {name: value for name, value in keywords.items() if name in taken},
+        {name: value for name, value in keywords.items() if name not in taken},
+    )
 
 
 # Seeds

@@ -10,7 +10,7 @@ from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
 from tfp_flows.bijectors.sylvester import Sylvester
-from tfp_flows.context import Embedded
+from tfp_flows.context import Embedded, StandardizedContext
 
 __all__ = [
     "ActNorm",
@@ -32,6 +32,7 @@ __all__ = [
     "Radial",
     "RealNVP",
     "Standardize",
+    "StandardizedContext",
     "Sylvester",
     "TriangularAffine",
 ]

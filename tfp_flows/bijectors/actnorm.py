@@ -1,21 +1,26 @@
-"""A scale and a shift a coordinate, started from data."""
+"""A scale and a shift per coordinate, or per channel of an image, started from data."""
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._math.standardization import location_and_scale
 from tfp_flows.bijectors.bijector import Bijector
 
 
 class ActNorm(Bijector):
-    """A trainable scale and shift of every coordinate, which `adapt` starts from data.
+    """A trainable scale and shift of every coordinate, or of every channel of an image, which `adapt` starts from data.
 
-    Forward: x = exp(s) z + t, log|det ∂x/∂z| = Σ s.
-    Inverse: z = (x - t) exp(-s), log|det ∂z/∂x| = -Σ s.
-    Both directions are cheap. New, it is the identity; after `adapt(x)`, the z of those x has mean 0 and variance 1.
+    Forward: x = exp(s) z + t, log|det ∂x/∂z| = Σ s, times H W for an image `[H, W, C]`.
+    Inverse: z = (x - t) exp(-s), with the opposite log-determinant.
+    Both directions are cheap. At initialization it is the identity; after `adapt(x)`, the z of those x has mean 0 and
+    variance 1.
 
-    Shapes: z and x `[..., event_size]`, log-determinants `[...]`, in nats.
+    Shapes: z and x `[..., event_size]`, or `[..., H, W, C]`; s and t `[event_size]`, or `[C]`; log-determinants
+    `[...]`, in nats.
 
-    Arguments: event_size, dtype, validate_args, name: see `Bijector`.
+    Arguments:
+      event_size: the number of coordinates, or the shape of an image, whose last axis holds the channels.
+      dtype, validate_args, name: see `Bijector`.
 
     Source: Kingma & Dhariwal 2018, arXiv 1807.03039, section 3.1, with data on the forward side.
 
@@ -28,33 +33,33 @@ class ActNorm(Bijector):
     [[-1.0], [1.0]]
     """
 
-    def __init__(self, event_size, dtype=tf.float32, validate_args=False, name=None):
-        super().__init__(event_size, dtype=dtype, validate_args=validate_args, name=name)
-        self._make_variables(trainable=True)
+    _trainable = True
 
-    def _make_variables(self, trainable):
-        zeros = tf.zeros([self.event_size], self.dtype)
-        self.shift = tf.Variable(zeros, trainable=trainable, name="shift")
-        self.log_scale = tf.Variable(zeros, trainable=trainable, name="log_scale")
+    def __init__(self, event_size, *, dtype=tf.float32, validate_args=False, name=None):
+        super().__init__(event_size, dtype=dtype, validate_args=validate_args, name=name)
+        zeros = tf.zeros([self.event_shape[-1]], self.dtype)
+        self.shift = tf.Variable(zeros, trainable=self._trainable, name="shift")
+        self.log_scale = tf.Variable(zeros, trainable=self._trainable, name="log_scale")
 
     def adapt(self, x, context=None):
-        """Sets t to the mean and exp(s) to the standard deviation of x, `[n, event_size]`.
+        """Sets t to the mean and exp(s) to the standard deviation of x, `[n, event_size]` or `[n, H, W, C]`.
 
-        Raises: ValueError if x is not finite or holds no row.
+        Raises: ValueError if x is non-finite or holds no row.
         """
-        x = np.asarray(x, np.float64).reshape([-1, self.event_size])
+        x = np.asarray(x, np.float64).reshape([-1, self.event_shape[-1]])
         if not len(x) or not np.isfinite(x).all():
             raise ValueError(
                 f"`{self.name}` expected finite data to adapt to. "
-                f"Received: {len(x)} rows with {np.count_nonzero(~np.isfinite(x))} values that are not finite"
+                f"Received: {len(x)} rows with {np.count_nonzero(~np.isfinite(x))} non-finite values"
             )
-        deviation = x.std(0)
-        # A constant column has no scale to take; neither has one whose spread is rounding, beside its mean, nor one
-        # whose spread is denormal, so that its inverse would be infinite.
-        numbers = np.finfo(self.dtype.as_numpy_dtype)
-        least = np.maximum(numbers.eps * np.abs(x).max(0), numbers.tiny)
-        self.shift.assign(x.mean(0))
-        self.log_scale.assign(np.log(np.where(deviation > least, deviation, 1.0)))
+        location, scale = location_and_scale(x, self.dtype.as_numpy_dtype)
+        self.shift.assign(location)
+        self.log_scale.assign(np.log(scale))
+
+    @property
+    def is_adapted(self):
+        """Whether s or t have moved from their start."""
+        return bool(np.any(self.shift.numpy()) or np.any(self.log_scale.numpy()))
 
     def _forward_and_log_det(self, z, context):
         x = z * tf.exp(self.log_scale) + self.shift
@@ -65,7 +70,8 @@ class ActNorm(Bijector):
         return z, -self._log_det(x)
 
     def _log_det(self, event):
-        return tf.broadcast_to(tf.reduce_sum(self.log_scale), tf.shape(event)[:-1])
+        pixels = self.event_size // self.event_shape[-1]
+        return tf.broadcast_to(pixels * tf.reduce_sum(self.log_scale), tf.shape(event)[: -self.event_shape.rank])
 
 
 class Standardize(ActNorm):
@@ -83,6 +89,4 @@ class Standardize(ActNorm):
     (2, 0)
     """
 
-    def __init__(self, event_size, dtype=tf.float32, validate_args=False, name=None):
-        Bijector.__init__(self, event_size, dtype=dtype, validate_args=validate_args, name=name)
-        self._make_variables(trainable=False)
+    _trainable = False

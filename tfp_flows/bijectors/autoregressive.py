@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._arguments import check_one_of, split_keywords
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.conditioners.made_sequential import solve
@@ -54,40 +55,34 @@ class MaskedAutoregressive(Bijector):
         event_size,
         transformer,
         one_pass="inverse",
+        *,
         input_order="left-to-right",
         hidden_degrees="equal",
         num_masks=1,
         residual=False,
         context_mode="add",
-        context_size=0,
         hidden_units=(64, 64),
         activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
+        **shared,
     ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
-        if one_pass not in ("inverse", "forward"):
-            raise ValueError(f'Expected `one_pass` to be "inverse" or "forward". Received: one_pass={one_pass!r}')
+        super().__init__(event_size, **shared)
+        check_one_of(("inverse", "forward"), one_pass=one_pass)
         self.transformer = transformer
         self.one_pass = one_pass
-        self.conditioner = self._track_layer(
-            MADE(
-                self.event_size,
-                transformer.num_parameters,
-                hidden_units,
-                input_order,
-                hidden_degrees,
-                self.context_size,
-                context_mode,
-                residual,
-                num_masks,
-                activation,
-                output_bias=np.repeat(transformer.initial_parameters(), self.event_size),
-                seed=self.seed,
-                dtype=self._network_dtype,
-            )
+        self.conditioner = MADE(
+            self.event_size,
+            params=transformer.num_parameters,
+            hidden_units=hidden_units,
+            input_order=input_order,
+            hidden_degrees=hidden_degrees,
+            context_size=self.context_size,
+            context_mode=context_mode,
+            residual=residual,
+            num_masks=num_masks,
+            activation=activation,
+            output_bias=np.repeat(transformer.initial_parameters(), self.event_size),
+            seed=self.seed,
+            dtype=self._network_dtype,
         )
 
     def _forward_and_log_det(self, z, context):
@@ -135,40 +130,8 @@ class MAF(MaskedAutoregressive):
     TensorShape([5, 3])
     """
 
-    def __init__(
-        self,
-        event_size,
-        log_scale_bound=3.0,
-        input_order="left-to-right",
-        hidden_degrees="equal",
-        num_masks=1,
-        residual=False,
-        context_mode="add",
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            Affine(log_scale_bound),
-            "inverse",
-            input_order,
-            hidden_degrees,
-            num_masks,
-            residual,
-            context_mode,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+        super().__init__(event_size, Affine(log_scale_bound), one_pass="inverse", **shared)
 
 
 class IAF(MaskedAutoregressive):
@@ -190,50 +153,18 @@ class IAF(MaskedAutoregressive):
     [1.0, 1.0, 1.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        log_scale_bound=3.0,
-        input_order="left-to-right",
-        hidden_degrees="equal",
-        num_masks=1,
-        residual=False,
-        context_mode="add",
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            Affine(log_scale_bound),
-            "forward",
-            input_order,
-            hidden_degrees,
-            num_masks,
-            residual,
-            context_mode,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+        super().__init__(event_size, Affine(log_scale_bound), one_pass="forward", **shared)
 
 
-class NeuralSplineAutoregressive(MaskedAutoregressive):
+class NeuralSplineAutoregressive(MaskedAutoregressive, keywords_of=RationalQuadratic):
     """The autoregressive neural spline flow: `MaskedAutoregressive` with the transformer `RationalQuadratic`.
 
     Inverse, one pass: z_i = g⁻¹(x_i; θ_i), log|det ∂z/∂x| = -Σ log g'(z_i), with the knots θ from x_<i and the context.
     Forward, one by one: x_i = g(z_i; θ_i). So densities are cheap, and samples cost a few passes.
 
-    Shapes, arguments and errors: see `MaskedAutoregressive`; and
-      num_bins, bound: the splines have so many bins on [-bound, bound], see `tff.transformers.RationalQuadratic`.
+    Shapes, arguments and errors: see `MaskedAutoregressive`, and `tff.transformers.RationalQuadratic` for those of the
+    spline.
 
     Source: Durkan et al. 2019, arXiv 1906.04032, section 3 ("RQ-NSF (AR)").
 
@@ -244,38 +175,6 @@ class NeuralSplineAutoregressive(MaskedAutoregressive):
     TensorShape([5, 3])
     """
 
-    def __init__(
-        self,
-        event_size,
-        num_bins=8,
-        bound=3.0,
-        input_order="left-to-right",
-        hidden_degrees="equal",
-        num_masks=1,
-        residual=False,
-        context_mode="add",
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            RationalQuadratic(num_bins, bound),
-            "inverse",
-            input_order,
-            hidden_degrees,
-            num_masks,
-            residual,
-            context_mode,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, **shared):
+        settings, shared = split_keywords(RationalQuadratic, shared)
+        super().__init__(event_size, RationalQuadratic(**settings), one_pass="inverse", **shared)

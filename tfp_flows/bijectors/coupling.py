@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._arguments import split_keywords
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.elementwise import Elementwise
 from tfp_flows.conditioners.mlp import MLP
@@ -75,15 +76,12 @@ class Coupling(Bijector):
         mask="half",
         conditioner=None,
         unconditional_transformer=None,
-        context_size=0,
+        *,
         hidden_units=(64, 64),
         activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
+        **shared,
     ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+        super().__init__(event_size, **shared)
         self.transformer = transformer
         self.mask = coupling_mask(mask, self.event_size)
         self._unchanged = np.flatnonzero(self.mask)
@@ -97,14 +95,14 @@ class Coupling(Bijector):
                 self._shape[0] * self._shape[1],
                 hidden_units,
                 activation,
-                self.context_size,
+                context_size=self.context_size,
                 output_bias=np.repeat(transformer.initial_parameters(), self._shape[1]),
                 seed=self.seed,
                 dtype=self._network_dtype,
             )
         else:
             self._check_conditioner(conditioner)
-        self.conditioner = self._track_layer(conditioner)
+        self.conditioner = conditioner
         self.unconditional = None
         if unconditional_transformer is not None:
             self.unconditional = Elementwise(len(self._unchanged), unconditional_transformer, dtype=self.dtype)
@@ -176,33 +174,8 @@ class NICE(Coupling):
     0.0
     """
 
-    def __init__(
-        self,
-        event_size,
-        mask="half",
-        conditioner=None,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            Additive(),
-            mask,
-            conditioner,
-            None,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, mask="half", conditioner=None, **shared):
+        super().__init__(event_size, Additive(), mask=mask, conditioner=conditioner, **shared)
 
 
 class RealNVP(Coupling):
@@ -224,37 +197,11 @@ class RealNVP(Coupling):
     TensorShape([5, 3])
     """
 
-    def __init__(
-        self,
-        event_size,
-        mask="half",
-        conditioner=None,
-        log_scale_bound=3.0,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            Affine(log_scale_bound),
-            mask,
-            conditioner,
-            None,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, mask="half", conditioner=None, log_scale_bound=3.0, **shared):
+        super().__init__(event_size, Affine(log_scale_bound), mask=mask, conditioner=conditioner, **shared)
 
 
-class NeuralSplineCoupling(Coupling):
+class NeuralSplineCoupling(Coupling, keywords_of=RationalQuadratic):
     """The coupling of neural spline flows: `Coupling` with the transformer `RationalQuadratic`.
 
     Forward: x_a = z_a, x_b = g(z_b; θ(z_a, c)), log-determinant Σ log g'(z_b).
@@ -275,45 +222,14 @@ class NeuralSplineCoupling(Coupling):
     [0.5, -1.0, 7.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        num_bins=8,
-        bound=3.0,
-        min_bin_width=1e-3,
-        min_bin_height=1e-3,
-        min_slope=1e-3,
-        tails="identity",
-        mask="half",
-        conditioner=None,
-        unconditional=False,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        spline = RationalQuadratic(
-            num_bins=num_bins,
-            bound=bound,
-            min_bin_width=min_bin_width,
-            min_bin_height=min_bin_height,
-            min_slope=min_slope,
-            tails=tails,
-        )
+    def __init__(self, event_size, mask="half", conditioner=None, unconditional=False, **shared):
+        settings, shared = split_keywords(RationalQuadratic, shared)
+        spline = RationalQuadratic(**settings)
         super().__init__(
             event_size,
             spline,
-            mask,
-            conditioner,
-            spline if unconditional else None,
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
+            mask=mask,
+            conditioner=conditioner,
+            unconditional_transformer=spline if unconditional else None,
+            **shared,
         )

@@ -29,22 +29,11 @@ class Elementwise(ParametricBijector):
     [3.0, 4.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        transformer,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, transformer, **shared):
+        super().__init__(event_size, **shared)
         self.transformer = transformer
         initial = np.repeat(transformer.initial_parameters()[:, np.newaxis], self.event_size, 1)
-        self._make_parameters(hidden_units, activation, theta=initial)
+        self._make_parameters(theta=initial)
 
     def _forward_and_log_det(self, z, context):
         return self._transform(self.transformer.forward, z, context)
@@ -77,26 +66,5 @@ class DiagonalAffine(Elementwise):
     TensorShape([5, 3])
     """
 
-    def __init__(
-        self,
-        event_size,
-        log_scale_bound=3.0,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(
-            event_size,
-            Affine(log_scale_bound),
-            context_size,
-            hidden_units,
-            activation,
-            dtype,
-            seed,
-            validate_args,
-            name,
-        )
+    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+        super().__init__(event_size, Affine(log_scale_bound), **shared)

@@ -45,26 +45,12 @@ class Gaussianization(ParametricBijector):
     (True, True)
     """
 
-    def __init__(
-        self,
-        event_size,
-        num_components=8,
-        num_reflections=None,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, num_components=8, num_reflections=None, **shared):
+        super().__init__(event_size, **shared)
         self.transformer = LogisticMixture(num_components)
         self.num_reflections = self.event_size if num_reflections is None else num_reflections
         check_positive_integers(num_reflections=self.num_reflections)
         self._make_parameters(
-            hidden_units,
-            activation,
             theta=np.repeat(self.transformer.initial_parameters()[:, np.newaxis], self.event_size, 1),
             vectors=np.random.default_rng(self.seed).normal(size=[self.num_reflections, self.event_size]),
         )
@@ -84,14 +70,16 @@ class Gaussianization(ParametricBijector):
 
         With a context it starts the layer from the distribution of all x, whatever their context.
 
-        Raises: ValueError if x is not finite or has fewer rows than there are components.
+        Raises: ValueError if x is non-finite or holds no row.
         """
         x = np.asarray(x, np.float64).reshape([-1, self.event_size])
-        if not np.isfinite(x).all():
+        if not len(x) or not np.isfinite(x).all():
             raise ValueError(
                 f"`{self.name}` expected finite data to adapt to. "
-                f"Received: {np.count_nonzero(~np.isfinite(x))} values that are not finite"
+                f"Received: {len(x)} rows with {np.count_nonzero(~np.isfinite(x))} non-finite values"
             )
+        # A row for every component at least.
+        x = np.repeat(x, -(-self.transformer.num_components // len(x)), 0)
         theta = self.transformer.parameters_of_data(x)
         scores = self.transformer.inverse(tf.constant(x), tf.constant(theta))[0].numpy()
         axes = np.linalg.eigh(np.cov(scores, rowvar=False, bias=True).reshape([self.event_size] * 2))[1][:, ::-1]

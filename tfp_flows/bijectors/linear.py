@@ -20,7 +20,8 @@ class LULinear(ParametricBijector):
 
     Arguments:
       event_size: D, the number of coordinates.
-      permute: whether P is a permutation drawn from the seed; else it is the identity.
+      permute: whether P is a permutation drawn from the seed, rather than the identity; or the permutation itself:
+        coordinate `permute[i]` of L U z becomes coordinate i of x.
       context_size, hidden_units, activation, dtype, seed, validate_args, name: see `Bijector` and `MLP`. With a context
         L and U are the network's output.
 
@@ -33,23 +34,20 @@ class LULinear(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        permute=False,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, permute=False, **shared):
+        super().__init__(event_size, **shared)
         size = self.event_size
-        self.permutation = np.random.default_rng(self.seed).permutation(size) if permute else np.arange(size)
+        if isinstance(permute, (bool, np.bool_)):
+            permute = np.random.default_rng(self.seed).permutation(size) if permute else np.arange(size)
+        self.permutation = np.asarray(permute)
+        if not np.array_equal(np.sort(self.permutation, axis=None), np.arange(size)):
+            raise ValueError(
+                f"Expected `permute` to be a boolean or a permutation of 0 ... {size - 1}. "
+                f"Received: permute={permute!r}"
+            )
+        self._remember(permute=self.permutation.tolist())
         # L below the diagonal, U above it and, through `positive`, on it.
-        self._make_parameters(hidden_units, activation, lower_upper=np.zeros([size, size]))
+        self._make_parameters(lower_upper=np.zeros([size, size]))
 
     def _forward_and_log_det(self, z, context):
         lower, upper, log_det = self._factors(context)
@@ -92,21 +90,11 @@ class TriangularAffine(ParametricBijector):
     [0.0, 0.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, **shared):
+        super().__init__(event_size, **shared)
         size = self.event_size
         # L as `tfp.math.fill_triangular` packs it, its diagonal through `positive`.
-        self._make_parameters(hidden_units, activation, shift=np.zeros(size), scale=np.zeros(size * (size + 1) // 2))
+        self._make_parameters(shift=np.zeros(size), scale=np.zeros(size * (size + 1) // 2))
 
     def _forward_and_log_det(self, z, context):
         shift, scale, log_det = self._shift_and_scale(context)
@@ -156,24 +144,13 @@ class Householder(ParametricBijector):
     [-2.0, -1.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        num_reflections=None,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, num_reflections=None, **shared):
+        super().__init__(event_size, **shared)
         self.num_reflections = 2 * ((self.event_size + 1) // 2) if num_reflections is None else num_reflections
         check_positive_integers(num_reflections=self.num_reflections)
         directions = np.random.default_rng(self.seed).normal(size=[(self.num_reflections + 1) // 2, self.event_size])
         vectors = np.repeat(directions, 2, 0)[: self.num_reflections]
-        self._make_parameters(hidden_units, activation, vectors=vectors)
+        self._make_parameters(vectors=vectors)
 
     def _forward_and_log_det(self, z, context):
         (vectors,) = self._parameters_for(context)

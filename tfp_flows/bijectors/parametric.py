@@ -18,25 +18,31 @@ class ParametricBijector(Bijector):
     initial parameters as bias, so that the bijector starts the same with a context and without.
 
     A subclass calls `_make_parameters` once, and `_parameters_for(context)` in both directions.
+
+    Arguments: event_size, and those of `Bijector`; and
+      hidden_units, activation: of the network, see `MLP`.
     """
 
-    def _make_parameters(self, hidden_units, activation, **initial):
+    def __init__(self, event_size, *, hidden_units=(64, 64), activation="relu", **shared):
+        super().__init__(event_size, **shared)
+        self._network_options = {"hidden_units": hidden_units, "activation": activation}
+
+    def _make_parameters(self, **initial):
         """Makes the parameters `initial`: their names, and the arrays to start from."""
         initial = {name: np.asarray(value, self.dtype.as_numpy_dtype) for name, value in initial.items()}
         self._names = tuple(initial)
         self._shapes = tuple(value.shape for value in initial.values())
+        self._initial = tuple(initial.values())
         if self.context_size:
             values = np.concatenate([value.ravel() for value in initial.values()])
-            network = MLP(
+            self.conditioner = MLP(
                 self.context_size,
                 len(values),
-                hidden_units,
-                activation,
                 output_bias=values,
                 seed=self.seed,
                 dtype=self._network_dtype,
+                **self._network_options,
             )
-            self.conditioner = self._track_layer(network)
         else:
             for name, value in initial.items():
                 setattr(self, name, tf.Variable(value, name=name))
@@ -63,3 +69,12 @@ class ParametricBijector(Bijector):
         parts = dict(zip(self._names, np.split(bias.numpy(), np.cumsum(sizes)[:-1]), strict=True))
         parts.update({name: np.ravel(value) for name, value in values.items()})
         bias.assign(np.concatenate(list(parts.values())))
+
+    @property
+    def is_adapted(self):
+        """Whether a parameter has moved from its start."""
+        if self.context_size:
+            initial = np.concatenate([value.ravel() for value in self._initial])
+            return not np.array_equal(self.conditioner.output_layer.bias.numpy(), initial)
+        current = [getattr(self, name).numpy() for name in self._names]
+        return not all(map(np.array_equal, current, self._initial))

@@ -45,22 +45,12 @@ class Planar(ParametricBijector):
     [0.0, 1.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        activation="tanh",
-        context_size=0,
-        hidden_units=(64, 64),
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, activation="tanh", **shared):
+        super().__init__(event_size, **shared)
         self.activation = activation
         self._hidden_unit = hidden_unit(activation)
         w = np.random.default_rng(self.seed).normal(size=self.event_size) / np.sqrt(self.event_size)
-        self._make_parameters(hidden_units, "relu", w=w, u=np.zeros(self.event_size), b=np.zeros(1))
+        self._make_parameters(w=w, u=np.zeros(self.event_size), b=np.zeros(1))
 
     def _forward_and_log_det(self, z, context):
         w, u, b, wu = self._constrained(context)

@@ -33,20 +33,10 @@ class Radial(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        context_size=0,
-        hidden_units=(64, 64),
-        activation="relu",
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, **shared):
+        super().__init__(event_size, **shared)
         center = np.random.default_rng(self.seed).normal(size=self.event_size)
-        self._make_parameters(hidden_units, activation, center=center, alpha=np.zeros(1), beta=np.zeros(1))
+        self._make_parameters(center=center, alpha=np.zeros(1), beta=np.zeros(1))
 
     def _forward_and_log_det(self, z, context):
         center, alpha, beta = self._constrained(context)

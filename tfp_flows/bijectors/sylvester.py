@@ -47,19 +47,8 @@ class Sylvester(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(
-        self,
-        event_size,
-        num_units=None,
-        activation="tanh",
-        context_size=0,
-        hidden_units=(64, 64),
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
-        super().__init__(event_size, context_size, dtype, seed, validate_args, name)
+    def __init__(self, event_size, num_units=None, activation="tanh", **shared):
+        super().__init__(event_size, **shared)
         self.num_units = min(self.event_size, 8) if num_units is None else num_units
         check_positive_integers(num_units=self.num_units)
         if self.num_units > self.event_size:
@@ -71,8 +60,6 @@ class Sylvester(ParametricBijector):
         self._hidden_unit = hidden_unit(activation)
         packed = np.zeros(self.num_units * (self.num_units + 1) // 2)
         self._make_parameters(
-            hidden_units,
-            "relu",
             vectors=np.random.default_rng(self.seed).normal(size=[self.num_units, self.event_size]),
             outer=packed,
             inner=packed,

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.context import context_arguments, walk
+from tfp_flows.context import ContextBijector, context_arguments, walk
 from tfp_flows.model import FlowModel
 from tfp_flows.model.inputs import as_event
 
@@ -80,6 +80,8 @@ class _Path:
             x = tf.nest.map_structure(tf.identity, x)
             tape.watch(x)
             for part, reached, own_context, inverted in self._walk(x, context):
+                if isinstance(part, ContextBijector):
+                    continue
                 if own_context is not context:  # it comes from an embedding
                     self.made.append((None, "values", own_context))
                 self.parts.append(part)

@@ -10,12 +10,14 @@ from tfp_flows.context.route import (
     context_batch_shape,
     context_shape_of,
 )
+from tfp_flows.context.standardized import StandardizedContext
 from tfp_flows.context.walk import walk
 
 __all__ = [
     "Conditioned",
     "ContextBijector",
     "Embedded",
+    "StandardizedContext",
     "call_conditioner",
     "check_context_mode",
     "checked_context",

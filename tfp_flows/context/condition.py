@@ -9,7 +9,6 @@ from tfp_flows.context.route import (
     PARTS,
     checked_context,
     conditional_parts,
-    context_arguments,
     context_batch_shape,
     context_shape_of,
     own_context,
@@ -37,13 +36,13 @@ class Conditioned(ContextBijector):
         self._batch = context_batch_shape(context, context_shape_of(bijector))
         super().__init__(bijector, parameters, name or bijector.name)
 
-    def _arguments(self, context):
+    def inner_context(self, context):
         if context is not None:
             raise ValueError(
                 f"`{self.name}` takes no context, for it is bound to one already. "
                 f"Received: a context of shape {shapes(context)}"
             )
-        return context_arguments(self.bijector, self.context)
+        return self.context
 
     # Bijectors have a batch shape for every rank of the event: further dimensions of an event are taken from the right.
 

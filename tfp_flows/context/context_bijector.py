@@ -5,6 +5,8 @@ import abc
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
 
+from tfp_flows.context.route import context_arguments
+
 
 class ContextBijector(tfb.Bijector, abc.ABC):
     """A bijector around another one, to which it brings a context: the common part of `Conditioned` and `Embedded`.
@@ -31,8 +33,11 @@ class ContextBijector(tfb.Bijector, abc.ABC):
         )
 
     @abc.abstractmethod
+    def inner_context(self, context):
+        """The context of the inner bijector for the one that came from outside, or None."""
+
     def _arguments(self, context):
-        """The keyword arguments of the inner bijector for the context that came from outside, or None."""
+        return context_arguments(self.bijector, self.inner_context(context))
 
     def _cached_forward(self, z, context=None):
         arguments = self._arguments(context)

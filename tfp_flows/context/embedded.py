@@ -5,7 +5,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows.context.context_bijector import ContextBijector
-from tfp_flows.context.route import checked_context, context_arguments, context_shape_of
+from tfp_flows.context.route import checked_context, context_shape_of
 from tfp_flows.tracking import weights_of
 
 
@@ -53,7 +53,7 @@ class Embedded(ContextBijector):
         self._weights = weights_of(embedding)
         super().__init__(bijector, parameters, name)
 
-    def embed(self, context):
+    def inner_context(self, context):
         """e(c): the context of the inner bijector, `[..., C]`."""
         context = checked_context(self.name, self.context_shape, context)
         first, shape = tf.nest.flatten(context)[0], tf.nest.flatten(self.context_shape)[0]
@@ -66,9 +66,6 @@ class Embedded(ContextBijector):
         if rank != 1:
             embedded = tf.reshape(embedded, tf.concat([batch_shape, embedded.shape[1:]], 0))
         return tf.cast(embedded, self.bijector.inverse_dtype() or embedded.dtype)
-
-    def _arguments(self, context):
-        return context_arguments(self.bijector, self.embed(context))
 
 
 def embedded(distribution, embedding):

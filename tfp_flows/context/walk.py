@@ -4,8 +4,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.bijectors import chain
 
-from tfp_flows.context.condition import Conditioned
-from tfp_flows.context.embedded import Embedded
+from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import context_arguments
 
 
@@ -16,8 +15,8 @@ def walk(bijector, x, context=None, inverted=False):
     `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A part is called after it was
     yielded, with whatever parameters it then has: so a caller can adapt it to x first.
 
-    It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, `Embedded`, `Conditioned`, and every bijector
-    that has a method `walk` of its own, with these arguments.
+    It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, and every bijector that has a method `walk` of
+    its own, with these arguments. A `ContextBijector` is yielded before what is inside it.
 
     Returns, as a generator does, what reaches the base.
     """
@@ -29,10 +28,9 @@ def walk(bijector, x, context=None, inverted=False):
         return x
     if isinstance(bijector, tfb.Invert):
         return (yield from walk(bijector.bijector, x, context, not inverted))
-    if isinstance(bijector, Conditioned):
-        return (yield from walk(bijector.bijector, x, bijector.context, inverted))
-    if isinstance(bijector, Embedded):
-        return (yield from walk(bijector.bijector, x, tf.identity(bijector.embed(context)), inverted))
+    if isinstance(bijector, ContextBijector):
+        yield bijector, x, context, inverted
+        return (yield from walk(bijector.bijector, x, bijector.inner_context(context), inverted))
     if isinstance(bijector, tfb.Blockwise):
         sizes = [bijector.inverse_block_sizes, bijector.forward_block_sizes][inverted]
         blocks = []

@@ -1,4 +1,8 @@
-"""One function a paper, each of which only names parts: a base, and bijectors one after the other."""
+"""One function a paper, each of which only names parts: a base, and bijectors one after the other.
+
+Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the chain's first bijector is next to the data.
+What they share stands in `tfp_flows.flows.flow`.
+"""
 
 from tfp_flows.flows.vectors import (
     gaussian,

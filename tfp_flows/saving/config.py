@@ -14,7 +14,8 @@ counted once. Arrays, tensors and variables bring their values; the weights of n
 a file of its own. A network comes back with all its weights, in their order, as freshly initialized.
 
 Reading runs constructors and nothing else: names are looked up in the allow-list and among those
-registered with Keras, no module is imported because a file says so, and only classes derived from its `BASES` are called.
+registered with Keras, no module is imported because a file says so, and only classes derived from the list's `BASES`
+are called.
 """
 
 import collections
