@@ -85,7 +85,7 @@ def test_no_stale_answer_after_a_weight_update():
 def test_the_program_of_the_readme_learns(capsys):
     x = tff.datasets.two_moons(2000, seed=0)
     model = tff.FlowModel(tff.flows.realnvp(2, num_layers=4, seed=0))
-    history = model.fit(x, epochs=4, validation_split=0.1, verbose=2).history
+    history = model.fit(x, epochs=8, validation_split=0.1, verbose=2).history
     assert history["loss"][-1] < history["loss"][0] - 0.3
     assert history["val_loss"][-1] < history["val_loss"][0]
     np.testing.assert_allclose(model.evaluate(x, verbose=0), -np.mean(model.log_prob(x)), rtol=1e-4)

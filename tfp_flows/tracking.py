@@ -42,10 +42,12 @@ def layers_of(module):
     return layers[::-1]
 
 
-def build_networks(distribution, **kwargs):
+def build_networks(distribution, bound):
     """Makes the variables of networks that make them at their first call, as TFP's `AutoregressiveNetwork` does.
 
-    The keyword arguments are those of the distribution's methods, which bring it a context if it takes one.
+    Arguments:
+      distribution: a `tfd.Distribution`.
+      bound: a function that gives the distribution bound to some context, if it takes one.
     """
     layers = [module for module in distribution.submodules if hasattr(module, "built")]
     for part in (distribution, *distribution.submodules):
@@ -53,8 +55,8 @@ def build_networks(distribution, **kwargs):
     if all(layer.built for layer in layers):
         return
     try:
-        sample = distribution.sample(1, seed=(0, 0), **kwargs)
-        distribution.log_prob(tf.nest.map_structure(tf.identity, sample), **kwargs)
+        sample = bound().sample(1, seed=(0, 0))
+        bound().log_prob(tf.nest.map_structure(tf.identity, sample))
     except Exception as error:
         raise ValueError(
             "Expected a distribution whose networks are built, so that their weights are known; calling one of them "

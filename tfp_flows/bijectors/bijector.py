@@ -95,8 +95,9 @@ class Bijector(tfb.Bijector):
     def __new__(cls, *args, **kwargs):
         """Notes the constructor's arguments, from which TFP copies and `saving` writes the bijector."""
         bijector = super().__new__(cls)
-        arguments = inspect.signature(cls).bind(*args, **kwargs)
+        arguments = inspect.signature(cls.__init__).bind(bijector, *args, **kwargs)
         arguments.apply_defaults()
+        arguments.arguments.pop("self")
         bijector._constructor_arguments = bijector._no_dependency(dict(arguments.arguments))
         return bijector
 

@@ -1,20 +1,25 @@
-"""Training and evaluation steps that watch for what is not finite, inside the compiled function."""
+"""Checks inside the compiled steps of training and evaluation, for what is non-finite."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-# So many rows of a failed batch are kept, those of the lowest density; a batch that fails has few guilty ones.
+# The number of rows of a failed batch that are kept, those of the lowest density: few are guilty.
 NUM_ROWS = 32
 
 
 class Guard:
-    """Keras's steps, but a training step whose loss or gradient is not finite changes no weight.
+    """A training step whose loss or gradient is non-finite changes no weight.
 
-    After such a step all later ones change none either until `reset`, so that weights and kept rows show what happened.
+    Where its data is finite, the model is at fault, and all later steps change nothing either until `reset`, so that
+    weights and kept rows show what happened. A batch whose data is non-finite costs that batch alone.
+
     With several replicas the weights cannot be held: there the failed gradient counts as zero, while momentum and
-    moving averages go on.
+    moving averages go on. A gradient that a `keras.optimizers.LossScaleOptimizer` has scaled may overflow: it skips
+    such a step itself, and lowers the scale.
 
-    All is done without branches, which would have a GPU wait for the host.
+    All is done without branches, which would have a GPU wait for the host. `tfp_flows.model.training` calls the methods
+    in their order.
 
     Attributes:
       failures: how many replicas have failed, a variable: 0 for a sound run.
@@ -32,36 +37,34 @@ class Guard:
                 lambda spec: _variable(tf.zeros([NUM_ROWS, *spec.shape], spec.dtype)), specs
             )
 
-    def train_step(self, data):
-        inputs, target, weight = data
-        model, optimizer = self.model, self.model.optimizer
-        weights = model.trainable_weights
-        # All weights, for moving averages change in the forward pass.
-        variables = [variable.value for variable in (*model.weights, *optimizer.variables)]
-        before = [tf.identity(variable) for variable in variables] if self._replicas == 1 else None
-        with tf.GradientTape() as tape:
-            log_prob = model(inputs, training=True)
-            loss = model.compute_loss(inputs, target, log_prob, weight, training=True)
-            scaled_loss = optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, weights)
-        # A norm whose square overflows counts: the optimizers square the gradient too.
-        size = tf.linalg.global_norm([scaled_loss, *(g for g in gradients if g is not None)])
-        sound = self._watch(tf.math.is_finite(size), inputs, log_prob)
-        if before is None:
-            gradients = [None if g is None else tf.where(sound, g, tf.zeros_like(g)) for g in gradients]
-            optimizer.apply_gradients(zip(gradients, weights, strict=True))
-        else:
-            optimizer.apply_gradients(zip(gradients, weights, strict=True))
-            for variable, value in zip(variables, before, strict=True):
-                variable.assign(tf.where(sound, variable, value))
-        return self._logs(sound, inputs, target, weight, log_prob, loss)
+    def before_step(self):
+        """All weights, of the optimizer too, and those that change in the forward pass, as moving averages do."""
+        return [tf.identity(variable) for variable in self._variables()] if self._replicas == 1 else None
 
-    def test_step(self, data):
-        inputs, target, weight = data
-        log_prob = self.model(inputs, training=False)
-        loss = self.model.compute_loss(inputs, target, log_prob, weight, training=False)
+    def after_gradient(self, inputs, log_prob, loss, gradients):
+        """Whether the step may count: it is finite, and the model has not been at fault before."""
+        numbers = [loss]
+        if not isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+            numbers += [gradient for gradient in gradients if gradient is not None]
+        return self._watch(tf.math.is_finite(tf.linalg.global_norm(numbers)), inputs, log_prob)
+
+    def gradients(self, gradients, sound):
+        """The gradients to apply: zero for a failed step where the weights cannot be held."""
+        if self._replicas == 1:
+            return gradients
+        return [None if g is None else tf.where(sound, g, tf.zeros_like(g)) for g in gradients]
+
+    def after_step(self, before, sound):
+        """Brings the weights back as they were before a failed step."""
+        if before is not None:
+            for variable, value in zip(self._variables(), before, strict=True):
+                variable.assign(tf.where(sound, variable, value))
+
+    def after_evaluation(self, inputs, log_prob, loss):
         self._watch(tf.math.is_finite(loss), inputs, log_prob)
-        return self._logs(True, inputs, target, weight, log_prob, loss)
+
+    def _variables(self):
+        return [variable.value for variable in (*self.model.weights, *self.model.optimizer.variables)]
 
     def reset(self):
         self.failures.assign(0)
@@ -77,14 +80,14 @@ class Guard:
         return tf.nest.map_structure(lambda rows: results(rows)[local[0]].numpy()[:count], self.rows)
 
     def _watch(self, is_finite, inputs, log_prob):
-        """Counts a first failure and keeps its rows; returns whether all has been sound so far."""
-        before = tf.equal(self.failures, 0)
-        first = before & ~is_finite
+        """Counts a failure and keeps the rows of the first; returns whether the step may count."""
+        no_fault = tf.equal(self.faults, 0)
+        first = tf.equal(self.failures, 0) & ~is_finite
         count = tf.shape(log_prob)[0]
         floats = [tf.reshape(leaf, [count, -1]) for leaf in tf.nest.flatten(inputs) if leaf.dtype.is_floating]
         is_good = tf.reduce_all([tf.reduce_all(tf.math.is_finite(leaf), 1) for leaf in floats], 0)
         if self.rows is not None:
-            # Rows that are not finite first: a layer such as BatchNormalization spreads them over the batch.
+            # Non-finite rows first: a layer such as BatchNormalization spreads them over the batch.
             densities = tf.where(tf.math.is_finite(log_prob), log_prob, log_prob.dtype.min)
             kept = tf.minimum(NUM_ROWS, count)
             lowest = tf.math.top_k(-tf.where(is_good, densities, -np.inf), kept).indices
@@ -92,16 +95,9 @@ class Guard:
             for rows, batch in zip(tf.nest.flatten(self.rows), tf.nest.flatten(inputs), strict=True):
                 rows.assign(tf.where(first, tf.cast(tf.gather(batch, lowest), rows.dtype), rows))
             self._batch_size.assign(tf.where(first, count, self._batch_size))
-        self.faults.assign(tf.where(first & tf.reduce_all(is_good), 1, self.faults))
-        self.failures.assign(tf.where(before & is_finite, 0, 1))
-        return before & is_finite
-
-    def _logs(self, sound, inputs, target, weight, log_prob, loss):
-        model = self.model
-        # Keras divides the loss by the number of replicas, for the sum of their gradients. A failed step counts not.
-        rows = tf.where(sound, tf.shape(log_prob)[0], 0)
-        model._loss_tracker.update_state(tf.where(sound, loss * self._replicas, 0.0), sample_weight=rows)
-        return model.compute_metrics(inputs, target, log_prob, sample_weight=weight)
+        self.faults.assign(tf.where(no_fault & ~is_finite & tf.reduce_all(is_good), 1, self.faults))
+        self.failures.assign(tf.where(is_finite, self.failures, 1))
+        return no_fault & is_finite
 
 
 def _variable(value):

@@ -4,7 +4,6 @@ import tensorflow as tf
 
 from tfp_flows.callbacks._flow_callback import FlowCallback
 from tfp_flows.context import context_arguments
-from tfp_flows.model.inputs import as_event
 
 
 class BijectivityMonitor(FlowCallback):
@@ -42,9 +41,9 @@ class BijectivityMonitor(FlowCallback):
         self.x, self.context = x, context
 
     def on_train_begin(self, logs=None):
-        bijector, dtype = self.model._bijector, self.model.distribution.dtype
-        self._x = as_event(self.x, dtype)
-        context = self.model._as_context(self.context)
+        bijector = self.model.methods.bijector
+        self._x = self.model.data_spec.event(self.x)
+        context = self.model.methods.context(self.context)
         arguments = context_arguments(bijector, context)
         ndims = self.model.distribution.event_shape.rank
 

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tfp_flows.context import ContextBijector, context_arguments, walk
 from tfp_flows.model import FlowModel
-from tfp_flows.model.inputs import as_event
+from tfp_flows.model.inputs import DataSpec
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def diagnose(flow, x, context=None):
     log-density of the base `base`
     """
     distribution = flow.distribution if isinstance(flow, FlowModel) else flow
-    x = as_event(x, distribution.dtype)
+    x = DataSpec(distribution, None).event(x)
     context = None if context is None else tf.nest.map_structure(tf.convert_to_tensor, context)
     for place, data in (("the data", x), ("the context", context)):
         rows = _rows_not_finite(data)

@@ -12,25 +12,25 @@ from tfp_flows.callbacks.diagnosis import diagnose
 
 
 class FlowDoctor(FlowCallback):
-    """Catches losses and gradients that are not finite, names the bijector and the rows, heals, and goes on.
+    """Catches non-finite losses and gradients, reports the bijector and rows responsible, rolls back, and continues.
 
-    It acts when the loss or the gradient of a step is not finite, and when the held-out loss is not, or rises more than
-    `cliff` nats a dimension above its best. Then it
+    It acts when the loss or the gradient of a step is non-finite, and when the held-out loss is, or rises more than
+    `cliff` nats per dimension above its best. Then it
 
-    1. names, in the log, the bijector with the first value or gradient that is not finite, and the data rows;
+    1. names, in the log, the bijector with the first non-finite value or gradient, and the data rows;
     2. brings back the weights and the optimizer's state from the end of the last good epoch, or from the start;
     3. multiplies the learning rate by `factor`, a schedule as a whole;
     4. goes on with the next batch.
 
-    A batch whose data is not finite is skipped, and the rest left alone: weights and learning rate are not to blame.
+    A batch whose data is non-finite is skipped, and the rest left alone: weights and learning rate are not to blame.
 
     The check runs inside the compiled step: a failed step changes no weight, whatever the optimizer. The host looks
-    once in `steps_per_execution` batches.
+    once in `steps_per_execution` batches, and only while `fit` runs.
 
     Arguments:
       factor: what multiplies the learning rate, between 0 and 1.
-      max_failures: after so many failures the next one raises.
-      cliff: how far, in nats a dimension, the held-out loss may rise above its best.
+      max_failures: failures to tolerate before raising.
+      cliff: how far, in nats per dimension, the held-out loss may rise above its best.
       monitor: the held-out loss's name in Keras's logs; without it, as without validation data, no cliff is seen.
       data: the array given to `fit`, if rows are to be named by their numbers in it.
 
@@ -49,6 +49,8 @@ class FlowDoctor(FlowCallback):
     >>> doctor.failures
     []
     """
+
+    acts_on_executions = True  # its checks are inside the compiled step
 
     def __init__(self, factor=0.5, max_failures=5, cliff=1.0, monitor="val_loss", data=None):
         super().__init__()
@@ -78,7 +80,7 @@ class FlowDoctor(FlowCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         if self._guard.failures.numpy():
-            self._treat(f"epoch {self._epoch + 1}, up to batch {batch + 1}: the loss or its gradient is not finite")
+            self._treat(f"epoch {self._epoch + 1}, up to batch {batch + 1}: the loss or its gradient is non-finite")
             for metric in self.model.metrics:
                 if metric.name != "loss":  # which leaves failed steps out
                     metric.reset_state()
@@ -119,11 +121,11 @@ class FlowDoctor(FlowCallback):
         return finding, None if finding is None else tf.nest.map_structure(lambda leaf: leaf[finding.rows], x)
 
     def _describe(self, finding, rows):
-        said = f"the first that is not finite is the {finding}"
+        said = f"the first non-finite is the {finding}"
         if tf.nest.is_nested(rows):
             return said
         shown = np.array2string(rows[:3], precision=6, separator=", ").replace("\n", "")
-        said += f", in {len(rows)} of the rows looked at: {shown}{', ...' if len(rows) > 3 else ''}"
+        said += f", in {len(rows)} of the rows checked: {shown}{', ...' if len(rows) > 3 else ''}"
         return said + self._numbers(rows[:3])
 
     def _numbers(self, rows):
@@ -137,7 +139,7 @@ class FlowDoctor(FlowCallback):
         self._kept = [variable.numpy() for variable in self._variables()]
 
     def _restore(self):
-        optimizer = self.model.optimizer
+        optimizer = _inner(self.model.optimizer)
         is_number = isinstance(optimizer._learning_rate, keras.Variable)
         # Read before it is brought back, so that a second failure lowers it again.
         rate = optimizer.learning_rate.numpy() if is_number else None
@@ -151,7 +153,19 @@ class FlowDoctor(FlowCallback):
         return f"weights brought back, learning rate's schedule times {self.factor}"
 
     def _variables(self):
-        return [*self.model.weights, *self.model.optimizer.variables]
+        """What is brought back: weights and the optimizer's state, but neither its count of steps nor a loss's scale.
+
+        The count numbers the epochs of `tff.datasets.shuffled`, so that another order follows; and a scale that has
+        overflowed would overflow again.
+        """
+        optimizer = _inner(self.model.optimizer)
+        kept = [variable for variable in optimizer.variables if variable is not optimizer._iterations]
+        return [*self.model.weights, *kept]
+
+
+def _inner(optimizer):
+    """The optimizer inside a `keras.optimizers.LossScaleOptimizer`, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 @keras.saving.register_keras_serializable("tfp_flows")

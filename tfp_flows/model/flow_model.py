@@ -1,20 +1,19 @@
 """FlowModel: any TFP distribution made a Keras model."""
 
 import contextlib
-import math
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
-from tfp_flows._arguments import check_positive_integers, stateless_seed
-from tfp_flows.context import checked_context, context_arguments, context_batch_shape, context_shape_of, embedded, walk
-from tfp_flows.model import export
-from tfp_flows.model.inputs import as_event, check_gradient, check_rows, is_array
-from tfp_flows.model.objectives import BitsPerDim, NegativeLogLikelihood
+from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
+from tfp_flows.context import context_shape_of, embedded
+from tfp_flows.model import export, first_step, pipelines, training
+from tfp_flows.model.compiled import CompiledMethods
+from tfp_flows.model.inputs import DataSpec
+from tfp_flows.model.objectives import BitsPerDim, as_loss, as_objective
 from tfp_flows.tracking import build_networks, layers_of
 
 
@@ -23,16 +22,17 @@ class FlowModel(keras.Model):
     """A Keras model of any `tfd.Distribution`: trained by `fit`, saved by `save`, served by `export`.
 
     The model's output is log p(x) or, with a context, log p(x|c), in nats; its loss is the mean of -log p: the maximum
-    of the likelihood. It comes compiled, with Adam at 1e-3 and the norm of the gradient clipped; `compile` replaces
-    any of that.
+    of the likelihood. It needs no `compile`: `fit` and `evaluate` compile with its defaults if nobody has. Inside a
+    larger Keras model it is a layer like any other: `flow((context, x))` gives log p.
 
     Every `tf.Variable` of the distribution and every weight of the Keras layers inside it is a weight of the model, by
-    identity: what `fit` trains, `distribution` uses at once. `layers` holds one layer a bijector or distribution that
+    identity: what `fit` trains, `distribution` uses at once. `layers` holds one layer per bijector or distribution that
     owns weights; `layer.trainable = False` freezes it, and needs a new `compile`, as always in Keras.
 
-    Data: `fit(x)`; with a context, in Keras's order of input and target, `fit(context, x)`. A `tf.data.Dataset` yields
-    `x` or `(x, sample_weight)`, and with a context `(context, x)` or `(context, x, sample_weight)`. `sample_weight`
-    multiplies the terms of the likelihood. NumPy arrays, tensors and pandas frames serve.
+    Data: `fit(x)`; with a context, in Keras's order of input and target, `fit(context, x)`, or by name
+    `fit(x, context=context)`. Arrays, lists, tensors, pandas frames and series; a `tf.data.Dataset`, a generator or a
+    `keras.utils.PyDataset` that yields x or (x, sample_weight), and with a context (context, x) or
+    (context, x, sample_weight). `sample_weight` multiplies the terms of the likelihood.
 
     Shapes: x `[n, D]`, context `[n, C]`, log-densities `[n]`. Distributions with other event shapes, or structures of
     tensors as `tfd.JointDistributionNamed` has them, take what their `log_prob` takes.
@@ -45,7 +45,7 @@ class FlowModel(keras.Model):
       name: the model's name.
 
     Raises, before anything changes: TypeError for integers where the distribution takes floats; ValueError for data of
-    the wrong size, with values that are not finite, or without rows, and for a context that is missing or unexpected.
+    the wrong size, with non-finite values, or without rows, and for a context that is missing or unexpected.
 
     Example:
 
@@ -66,142 +66,272 @@ class FlowModel(keras.Model):
         self.distribution = distribution
         self.context_shape = context_shape_of(distribution)
         self.is_conditional = self.context_shape is not None
-        build_networks(distribution, **context_arguments(distribution, self._zero_context()))
+        self.data_spec = DataSpec(distribution, self.context_shape)
+        self.methods = CompiledMethods(distribution, self.data_spec, self.name)
+        build_networks(distribution, lambda: self.methods.bound(self.data_spec.zero_context()))
         self.parts = layers_of(distribution)
         self.built = True
-        self._functions = {}
-        self.guard = None  # the steps of a `FlowDoctor`
-        self.compile()
+        self.objective = as_objective(None)
+        self.guard = None  # the checks of a `FlowDoctor`
+        self._steps_given = self._jit_given = None
+        self._seed = draw_seed()
+        self._step_functions = {}
 
     # Training
 
-    def compile(self, optimizer=None, loss=None, metrics=None, steps_per_execution=None, jit_compile=None, **kwargs):
+    def compile(
+        self,
+        optimizer=None,
+        loss=None,
+        metrics=None,
+        weighted_metrics=None,
+        steps_per_execution=None,
+        jit_compile=None,
+        objective=None,
+        **kwargs,
+    ):
         """Configures training, as `keras.Model.compile` does, with defaults for flows.
 
         Arguments:
           optimizer: None for Adam at 1e-3 with the norm of the whole gradient clipped at 5.
-          loss: None for the negative log-likelihood; else anything Keras takes, called with (x, log p(x)).
-          metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
-          steps_per_execution: batches that run in one call of the compiled function. It spares Keras's overhead a
-            batch, which for a small flow is half the time; callbacks that act on every batch then act on every 16th.
-            None for 16, and for 1 with several replicas: TensorFlow cannot reduce over them inside Keras's loop.
-          jit_compile: whether to train under XLA; None for yes, except under a `tf.distribute` strategy and with
-            op determinism on, where Keras refuses it. A distribution that XLA cannot compile wants False.
+          loss: None for the negative log-likelihood; else a Keras loss or a function, called with (x, log p(x)).
+          metrics, weighted_metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
+          steps_per_execution: batches that run in one call of the compiled function, which amortizes Keras's per-batch
+            overhead: half the time of a small flow. None for 16, or for 1 where a callback acts on batches, and with
+            several replicas: TensorFlow cannot reduce over them inside Keras's loop.
+          jit_compile: whether to run under XLA; None to train under XLA and evaluate without, in one program for
+            batches of any size, and not at all under a `tf.distribute` strategy, with op determinism on, where Keras
+            refuses it, and on a CPU for flows of convolutions, which are slower under it there.
+          objective: what a training step minimizes: None or "likelihood", or a `tfp_flows.model.Objective`. `evaluate`,
+            validation and metrics are of exact log-densities under every objective.
           **kwargs: everything else `keras.Model.compile` takes.
+
+        Raises: ValueError for several steps per execution with several replicas, and for losses by name, which compare
+          a prediction with a target.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
-        if steps_per_execution is None:
-            steps_per_execution = 16 if replicas == 1 else 1
-        if replicas > 1 and steps_per_execution != 1:
+        if replicas > 1 and steps_per_execution not in (None, 1):
             raise ValueError(
                 f"Expected steps_per_execution=1 with {replicas} replicas. Received: {steps_per_execution}"
             )
-        if jit_compile is None:
-            jit_compile = not (tf.distribute.has_strategy() or is_op_determinism_enabled())
-        named = {"bits_per_dim": BitsPerDim}
+        self.objective = as_objective(objective)
+        self._steps_given, self._jit_given = steps_per_execution, jit_compile
+        self._step_functions = {}
         super().compile(
             optimizer=keras.optimizers.Adam(1e-3, global_clipnorm=5.0) if optimizer is None else optimizer,
-            loss=NegativeLogLikelihood(dtype=self.precision) if loss is None else loss,
-            metrics=[named[m]() if isinstance(m, str) and m in named else m for m in metrics or []] or None,
-            steps_per_execution=steps_per_execution,
-            jit_compile=jit_compile,
+            loss=as_loss(loss, self.precision),
+            metrics=_named_metrics(metrics),
+            weighted_metrics=_named_metrics(weighted_metrics),
+            steps_per_execution=self._steps_per_execution(()),
+            jit_compile=self._prefers_jit() if jit_compile is None else jit_compile,
             **kwargs,
         )
         self._build_training_state()
 
+    def _steps_per_execution(self, callbacks):
+        """How many batches make one call of the compiled function: what `compile` was given, or what serves."""
+        if self._steps_given is not None:
+            return self._steps_given
+        several = self.distribute_strategy.num_replicas_in_sync > 1
+        return 1 if several or training.acts_on_batches(callbacks) else 16
+
+    def _prefers_jit(self):
+        if tf.distribute.has_strategy() or is_op_determinism_enabled():
+            return False
+        prefers_graph = any(getattr(part, "prefers_graph_on_cpu", False) for part in self.distribution.submodules)
+        return not prefers_graph or bool(tf.config.list_physical_devices("GPU"))
+
     def _build_training_state(self):
         """Makes the variables of optimizer and metrics; made in the first step, they have TensorFlow trace it twice."""
-        self.optimizer.build(self.trainable_variables)
+        if self.trainable_variables:
+            self.optimizer.build(self.trainable_variables)
         point = tf.nest.map_structure(
-            lambda dtype, shape: tf.zeros([1, *shape], dtype), self.distribution.dtype, self.distribution.event_shape
+            lambda dtype, shape: tf.zeros([1, *(size or 1 for size in shape)], dtype),
+            self.distribution.dtype,
+            self.distribution.event_shape,
         )
-        self.compute_metrics(None, self._target(point), tf.zeros([1], self.precision))
+        self.compute_metrics(None, self.data_spec.target(point), tf.zeros([1], self.precision))
         self.reset_metrics()
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config is not None:
+            objective = keras.saving.serialize_keras_object(self.objective)
+            config.update(steps_per_execution=self._steps_given, jit_compile=self._jit_given, objective=objective)
+        return config
 
     def compile_from_config(self, config):
         # Keras leaves a model with a `compile` of its own uncompiled when loading.
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def fit(self, x=None, y=None, batch_size=None, epochs=1, *, sample_weight=None, validation_data=None, **kwargs):
-        """Trains as `keras.Model.fit` does: `fit(x)`, or `fit(context, x)`; arrays go in batches of 256.
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *,
+        context=None,
+        sample_weight=None,
+        validation_data=None,
+        validation_split=0.0,
+        validation_batch_size=None,
+        callbacks=None,
+        shuffle=True,
+        class_weight=None,
+        adapt=True,
+        **kwargs,
+    ):
+        """Trains as `keras.Model.fit` does: `fit(x)`, `fit(context, x)` or `fit(x, context=context)`.
 
-        Raises: see the class; arrays are checked whole before the first step. ValueError also where they are so large
-          that the gradient of the first step overflows.
+        Arrays go in batches of 256, or `batch_size`, dealt evenly: all batches have one size, so that XLA compiles one
+        program, and a few rows come twice in an epoch where the number of rows asks for it.
+
+        Arguments: those of `keras.Model.fit`; and
+          adapt: whether bijectors that start from data, and have not yet, do so now: `Standardize`, `ActNorm`,
+            `Gaussianization`, `StandardizedContext`. Their data is the training rows, or some 10,000 of a pipeline's
+            first ones. Only before the first step of training.
+
+        Raises: see the class; arrays are checked whole before the first step. ValueError also where they lie outside
+          the support of the distribution, or are so large that the gradient of the first step overflows.
         """
-        x, y = self._checked_arrays(x, y, sample_weight)
-        context, event = (x, y) if self.is_conditional else (None, x)
-        if is_array(event) and self.optimizer.iterations == 0:
-            variables = [variable.value for variable in self.trainable_variables]
-            check_gradient(self._log_prob, variables, event, self._as_context(context))
-        if isinstance(validation_data, (tuple, list)) and self.is_conditional:
-            self._checked_arrays(*validation_data)
-        batch_size = _batch_size(x, batch_size, 256)
-        if is_array(x):
-            # Told the number of steps, Keras makes one iterator an epoch, not two; each takes the time of some steps.
-            rows = math.floor(len(tf.nest.flatten(x)[0]) * (1.0 - kwargs.get("validation_split", 0.0)))
-            kwargs.setdefault("steps_per_epoch", math.ceil(rows / batch_size))
-        else:
-            kwargs.setdefault("shuffle", False)  # Keras warns of its own default where a pipeline has its own order
-        self._set_guard(kwargs.get("callbacks"))
-        with self._floatx():
+        if class_weight is not None:
+            raise ValueError(
+                "Expected no `class_weight`: the data has no classes. Use `sample_weight`, a weight for every row. "
+                f"Received: class_weight={class_weight!r}"
+            )
+        batch_size = 256 if batch_size is None else batch_size
+        check_positive_integers(batch_size=batch_size)
+        spec = self.data_spec
+        rows = pipelines.rows_of(spec, x, y, sample_weight, context)
+        if validation_split and validation_data is None:
+            rows, validation_data = pipelines.split(rows, validation_split)
+        if validation_data is not None:
+            size = validation_batch_size or max(batch_size, 1024)
+            validation_data = pipelines.evaluation_data(spec, validation_data, size)
+        guard = training.guard_of(self, callbacks)
+        data = None if rows else pipelines.converted(spec, x, finite=guard is None)
+        if not self.compiled:
+            self.compile()
+        data = self._before_the_first_step(rows, data, adapt)
+        if rows:
+            data = pipelines.training_batches(spec.batch(*rows), batch_size, shuffle)
+            # Told the number of steps, Keras makes one iterator per epoch, not two; each takes the time of some steps.
+            if kwargs.get("steps_per_epoch") is None:
+                kwargs["steps_per_epoch"] = len(data)
+            else:
+                data = data.repeat()
+        elif isinstance(data, tf.data.Dataset) and self.jit_compile:
+            data = pipelines.filled(data)
+        with training.guarded(self, guard, self._steps_per_execution(callbacks)):
             return super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                sample_weight=sample_weight if self.is_conditional else None,
-                validation_data=validation_data,
-                **kwargs,
+                data, epochs=epochs, validation_data=validation_data, callbacks=callbacks, shuffle=False, **kwargs
             )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *, sample_weight=None, **kwargs):
+    def evaluate(self, x=None, y=None, batch_size=None, *, context=None, sample_weight=None, **kwargs):
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
-        # `fit` comes here with data it has checked already.
-        x, y = (x, y) if "_use_cached_eval_dataset" in kwargs else self._checked_arrays(x, y, sample_weight)
-        with self._floatx():
-            return super().evaluate(
-                x,
-                y,
-                _batch_size(x, batch_size, 1024),
-                sample_weight=sample_weight if self.is_conditional else None,
-                **kwargs,
-            )
+        if not self.compiled:
+            self.compile()
+        if not kwargs.get("_use_cached_eval_dataset"):  # `fit` comes here with data it has prepared already
+            x = pipelines.evaluation_data(self.data_spec, x, batch_size or 1024, y, sample_weight, context)
+        return super().evaluate(x, **kwargs)
 
-    def predict(self, x, batch_size=None, **kwargs):
-        """log p(x) as a NumPy array, in nats: `predict(x)`, or `predict((context, x))`, batch by batch."""
-        with self._floatx():
-            return super().predict(x, _batch_size(x, batch_size, 1024), **kwargs)
+    def predict(self, x, batch_size=None, *, context=None, **kwargs):
+        """log p(x) as a NumPy array, in nats: `predict(x)` or `predict((context, x))`, batch by batch."""
+        return super().predict(
+            pipelines.evaluation_data(self.data_spec, x, batch_size or 1024, context=context), **kwargs
+        )
 
-    def call(self, inputs, training=None):
-        """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras brings it."""
-        context, x = inputs if self.is_conditional else (None, inputs)
-        return self._log_prob(x, context)
+    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False, *, context=None):
+        """One step on a batch, as `keras.Model.train_on_batch` takes it; arguments and checks as in `fit`."""
+        if not self.compiled:
+            self.compile()
+        first, second, weight = self._keras_order(x, y, sample_weight, context)
+        return super().train_on_batch(first, second, weight, class_weight, return_dict)
+
+    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False, *, context=None):
+        """The loss of a batch, as `keras.Model.test_on_batch` gives it; arguments and checks as in `evaluate`."""
+        if not self.compiled:
+            self.compile()
+        first, second, weight = self._keras_order(x, y, sample_weight, context)
+        return super().test_on_batch(first, second, weight, return_dict)
+
+    def _keras_order(self, x, y, sample_weight, context):
+        context, x, weight = self.data_spec.arrays(*self.data_spec.named(x, y, sample_weight, context))
+        return (context, x, weight) if self.is_conditional else (x, None, weight)
+
+    def call(self, inputs, training=None, objective=None, seed=None):
+        """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras brings it.
+
+        With an `objective` the result is its negative loss for every row.
+        """
+        context, x, _ = self.data_spec.tensors(*self.data_spec.unpack(inputs))
+        if objective is not None:
+            return -objective.loss_per_row(self.distribution, x, context, seed)
+        if training and hasattr(self.distribution, "training_log_prob"):
+            return self.methods.bound(context).training_log_prob(x, self._step_seed() if seed is None else seed)
+        return self.methods.bound(context).log_prob(x)
+
+    def training_log_prob(self, inputs):
+        """What a training step maximizes for every row: log p, or the negative loss of another objective."""
+        if getattr(self.objective, "is_likelihood", False):
+            return self(inputs, training=True, seed=self._step_seed())
+        return self(inputs, training=True, objective=self.objective, seed=self._step_seed())
 
     def train_step(self, data):
-        step = super().train_step if self.guard is None else self.guard.train_step
-        return self._as_logs(step(self._inputs_and_target(data)))
+        return self._as_logs(training.train_step(self, *self._inputs_target_and_weight(data)))
 
     def test_step(self, data):
-        step = super().test_step if self.guard is None else self.guard.test_step
-        return self._as_logs(step(self._inputs_and_target(data)))
+        return self._as_logs(training.test_step(self, *self._inputs_target_and_weight(data)))
 
     def predict_step(self, data):
-        return super().predict_step(self._inputs_and_target(data)[:1])
+        return self(self._inputs_target_and_weight(data)[0], training=False)
 
-    def _set_guard(self, callbacks):
-        """Has the steps of the callback that brings its own, `FlowDoctor`, run in place of Keras's."""
-        callbacks = getattr(callbacks, "callbacks", callbacks)  # of a `keras.callbacks.CallbackList`
-        guards = [callback.guard(self) for callback in tf.nest.flatten(callbacks) if hasattr(callback, "guard")]
-        guard = guards[0] if guards else None
-        if guard is not self.guard:
-            self.guard = guard
-            self.make_train_function(force=True)
-            self.make_test_function(force=True)
+    def _inputs_target_and_weight(self, data):
+        context, x, weight = self.data_spec.tensors(*self.data_spec.unpack(data))
+        return (context, x) if self.is_conditional else x, self.data_spec.target(x), weight
+
+    def _step_seed(self):
+        """A stateless seed for this step of training, which a resumed run draws again."""
+        if not (self.compiled and self.optimizer):  # a layer of a larger model
+            return stateless_seed(None)
+        return tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
+
+    def make_test_function(self, force=False):
+        with self._graph_for_open_sizes():
+            super().make_test_function(force)
+
+    def make_predict_function(self, force=False):
+        with self._graph_for_open_sizes():
+            super().make_predict_function(force)
+
+    @contextlib.contextmanager
+    def _graph_for_open_sizes(self):
+        """Compiles without XLA, which would make a program of its own for every batch size, unless asked to."""
+        jit_compile = self.jit_compile
+        self.jit_compile = bool(self._jit_given)
+        yield
+        self.jit_compile = jit_compile
+
+    def _before_the_first_step(self, rows, data, adapt):
+        """Adapts what has not been adapted and checks rows; returns the data, of which a pipeline was looked into."""
+        if self.optimizer.iterations > 0:
+            return data
+        if adapt and first_step.adaptable(self.distribution, only_new=True):
+            first, data = (rows, data) if rows else pipelines.peek(self.data_spec, data)
+            if first:
+                context, x, _ = self.data_spec.tensors(*first)
+                first_step.adapt(self.distribution, x, context, only_new=True)
+        if rows:
+            context, x, _ = self.data_spec.tensors(*rows)
+            first_step.check_support(self.distribution, x, context)
+            first_step.check_gradient(self, x, context)
+        return data
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: `__init__` and `compile` have built it all, and Keras's way fails with more than one worker.
 
-        Keras hands the values of all replicas to a step for one (keras-team/keras issue 20585).
+        Keras passes the values of all replicas to a step for one (keras-team/keras issue 20585).
         """
 
     def _as_logs(self, logs):
@@ -210,177 +340,55 @@ class FlowModel(keras.Model):
             return {name: tf.reshape(value, [1]) for name, value in logs.items()}
         return logs
 
-    def _inputs_and_target(self, data):
-        """Keras's (inputs of `call`, y_true, sample weights) from a batch of ours."""
-        first, second, weight = keras.utils.unpack_x_y_sample_weight(data)
-        if not self.is_conditional:
-            if second is not None and second.shape.rank != 1:
-                raise ValueError(
-                    "Expected x or (x, sample_weight), since the distribution takes no context. "
-                    f"Received: a pair whose second part has shape {second.shape}"
-                )
-            return first, self._target(first), second
-        if second is None and isinstance(first, (tuple, list)):
-            first, second = first  # predict((context, x)) on arrays
-        if second is None:
-            raise ValueError("Expected (context, x), since the distribution takes a context. Received: x alone")
-        return (first, second), self._target(second), weight
-
-    def _target(self, x):
-        """The event as one tensor for losses and metrics: a structure's parts flat, side by side."""
-        if not tf.nest.is_nested(self.distribution.dtype):
-            return x
-        return tf.concat(
-            [tf.reshape(tf.cast(part, self.precision), [tf.shape(part)[0], -1]) for part in tf.nest.flatten(x)], 1
-        )
-
-    def _checked_arrays(self, first, second=None, weight=None):
-        """Keras's x and y, arrays checked before anything is trained; pipelines show their batches only as they run."""
-        if self.is_conditional:
-            if second is None and isinstance(first, (tuple, list)):
-                first, second = first
-            if first is None or (is_array(first) and second is None):
-                raise ValueError(
-                    "Expected `fit(context, x)`, since the distribution takes a context. Received: "
-                    f"{'x alone' if second is None else 'context=None'}"
-                )
-            if is_array(first):
-                check_rows(first, self._context_dtype, self.context_shape, "contexts")
-            x = second
-        else:
-            if second is not None:
-                raise ValueError(
-                    "Expected `fit(x)`, since the distribution takes no context. Received: a second argument"
-                )
-            x, second = first, weight  # Keras drops the weights of data without a second part
-        if is_array(x):
-            check_rows(x, self.distribution.dtype, self.distribution.event_shape)
-        return first, second
-
     @property
     def precision(self):
         """The float dtype of the densities, by name."""
-        dtypes = [tf.as_dtype(dtype) for dtype in tf.nest.flatten(self.distribution.dtype)]
-        return next((dtype.name for dtype in dtypes if dtype.is_floating), keras.config.floatx())
-
-    @contextlib.contextmanager
-    def _floatx(self):
-        """Keras casts arrays to its floatx on the way to a model; this makes that the distribution's precision."""
-        before = keras.config.floatx()
-        keras.config.set_floatx(self.precision)
-        try:
-            yield
-        finally:
-            keras.config.set_floatx(before)
+        return self.data_spec.precision
 
     # The distribution, compiled
 
     def log_prob(self, x, context=None):
         """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`.
 
-        An event that is not finite has no finite density, and spoils no other.
+        A non-finite event has no finite density, and does not affect other rows.
         """
-        return self._run(self._log_prob, as_event(x, self.distribution.dtype), self._as_context(context))
+        return self.methods.log_prob(x, context)
 
-    def sample(self, n, context=None, seed=None):
+    def sample(self, n, context=None, seed=None, temperature=1.0):
         """Draws from p: `[n, D]`; for a context `[C]` as well, for contexts `[B, C]` `[n, B, D]`.
 
-        The same integer seed gives the same sample; None draws one from TensorFlow's generator.
+        The same integer seed gives the same sample; None draws one from TensorFlow's generator. A `temperature` T below
+        1 draws nearer the mode: x = f(T z), with z from the base, a standard normal.
         """
-        return self._run(self._sample, _as_count(n), stateless_seed(seed), self._as_context(context))
+        return self.methods.sample(n, context, seed, temperature)
 
     def sample_and_log_prob(self, n, context=None, seed=None):
         """Draws from p and their log-densities, at the price of the draws alone; see `sample`."""
-        return self._run(self._sample_and_log_prob, _as_count(n), stateless_seed(seed), self._as_context(context))
+        return self.methods.sample_and_log_prob(n, context, seed)
 
     def forward(self, z, context=None):
         """x = f(z): from the base to the data."""
-        return self._run(self._forward, as_event(z, self._bijector.inverse_dtype()), self._as_context(context))
+        return self.methods.forward(z, context)
 
     def inverse(self, x, context=None):
         """z = f⁻¹(x): from the data to the base."""
-        return self._run(self._inverse, as_event(x, self.distribution.dtype), self._as_context(context))
+        return self.methods.inverse(x, context)
 
     def adapt(self, x, context=None):
         """Starts every bijector that has an `adapt` from the data that reaches it, from the data's end to the base's.
 
-        Standardize, ActNorm and Gaussianization have one. x is `[n, D]`, context `[n, C]`.
+        Standardize, StandardizedContext, ActNorm and Gaussianization have one. x is `[n, D]`, context `[n, C]`.
 
-        Raises: as `fit`.
+        Raises: as `fit`; TypeError for a distribution in which nothing starts from data.
         """
-        self._checked_arrays(*((context, x) if self.is_conditional else (x,)))
-        x = as_event(x, self.distribution.dtype)
-        for part, reached, own_context, inverted in walk(self._bijector, x, self._as_context(context)):
-            if hasattr(part, "adapt") and not inverted:
-                part.adapt(reached, own_context)
-
-    @property
-    def _bijector(self):
-        bijector = getattr(self.distribution, "bijector", None)
-        if bijector is None:
+        context, x, _ = self.data_spec.arrays(*self.data_spec.named(x, context=context))
+        if not first_step.adaptable(self.distribution):
             raise TypeError(
-                "Expected a distribution with a bijector, as `tfd.TransformedDistribution` is. "
-                f"Received: {self.distribution}"
+                "Expected a distribution with a bijector that starts from data, as `Standardize`, `ActNorm` and "
+                f"`Gaussianization` do. Received: {self.distribution}"
             )
-        return bijector
-
-    def _run(self, function, *arguments):
-        """Calls a method as a `tf.function`, made once for arguments of these ranks: open sizes, but no open rank."""
-        key = (
-            function.__name__,
-            *(argument.shape.rank for argument in tf.nest.flatten(arguments) if argument is not None),
-        )
-        if key not in self._functions:
-            self._functions[key] = tf.function(function, reduce_retracing=True, autograph=False)
-        return self._functions[key](*arguments)
-
-    def _log_prob(self, x, context):
-        x = as_event(x, self.distribution.dtype)
-        return self.distribution.log_prob(x, **context_arguments(self.distribution, context))
-
-    def _sample(self, n, seed, context):
-        arguments = context_arguments(self.distribution, context)
-        return self.distribution.sample(self._sample_shape(n, context), seed=seed, **arguments)
-
-    def _sample_and_log_prob(self, n, seed, context):
-        arguments = context_arguments(self.distribution, context)
-        return self.distribution.experimental_sample_and_log_prob(
-            self._sample_shape(n, context), seed=seed, **arguments
-        )
-
-    def _sample_shape(self, n, context):
-        """[n], and the batch shape of the contexts after it, of which TensorFlow then knows the rank."""
-        if context is None:
-            return tf.stack([n])
-        sizes = context_batch_shape(context, self.context_shape)
-        first = tf.nest.flatten(context)[0]
-        return tf.stack([n, *(tf.shape(first)[k] if size is None else size for k, size in enumerate(sizes))])
-
-    def _forward(self, z, context):
-        return self._bijector.forward(z, **context_arguments(self._bijector, context))
-
-    def _inverse(self, x, context):
-        return self._bijector.inverse(x, **context_arguments(self._bijector, context))
-
-    def _as_context(self, context):
-        """The context as a new tensor, or an error if it is missing, unexpected or of the wrong size."""
-        if self.is_conditional:
-            return as_event(checked_context(self.name, self.context_shape, context), self._context_dtype)
-        if context is not None:
-            raise ValueError(f"Expected no context. Received: context of shape {np.shape(context)}")
-        return None
-
-    def _zero_context(self):
-        """A single context of zeros; None where there is none."""
-        if not self.is_conditional:
-            return None
-        return tf.nest.map_structure(
-            lambda shape: tf.zeros([size or 1 for size in shape], self.precision), self.context_shape
-        )
-
-    @property
-    def _context_dtype(self):
-        return tf.nest.map_structure(lambda shape: self.precision, self.context_shape)
+        context, x, _ = self.data_spec.tensors(context, x)
+        first_step.adapt(self.distribution, x, context)
 
     # Saving
 
@@ -422,11 +430,9 @@ class FlowModel(keras.Model):
         export.write(self, filepath)
 
 
-def _as_count(n):
-    if not tf.is_tensor(n):
-        check_positive_integers(n=n)
-    return tf.cast(n, tf.int32)
-
-
-def _batch_size(x, batch_size, default):
-    return default if batch_size is None and is_array(x) else batch_size
+def _named_metrics(metrics):
+    """Metrics with those that have a name of ours made."""
+    named = {"bits_per_dim": BitsPerDim}
+    return [
+        named[metric]() if isinstance(metric, str) and metric in named else metric for metric in metrics or []
+    ] or None

@@ -1,4 +1,4 @@
-"""The likelihood as Keras's loss and metric: functions of (x, log p(x))."""
+"""What is trained: the likelihood as Keras's loss and metric, and the objective of a step."""
 
 import math
 
@@ -23,6 +23,27 @@ class NegativeLogLikelihood(keras.losses.Loss):
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
+class FunctionLoss(keras.losses.Loss):
+    """A loss by a function of (x, log p(x)), in the dtype of the densities: Keras's own would cast to its floatx."""
+
+    def __init__(self, function, name=None, reduction="sum_over_batch_size", dtype=None):
+        name = name or getattr(function, "__name__", "function").strip("<>")
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.function = function
+
+    def call(self, x, log_prob):
+        return self.function(x, log_prob)
+
+    def get_config(self):
+        function = keras.saving.serialize_keras_object(self.function)
+        return {**super().get_config(), "dtype": self.dtype, "function": function}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "function": keras.saving.deserialize_keras_object(config["function"])})
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
 class BitsPerDim(keras.metrics.Mean):
     """The mean of -log p(x) / (D log 2): bits per coordinate, where x has D coordinates."""
 
@@ -32,3 +53,65 @@ class BitsPerDim(keras.metrics.Mean):
     def update_state(self, x, log_prob, sample_weight=None):
         size = math.prod(x.shape[len(log_prob.shape) :])
         return super().update_state(-log_prob / (size * math.log(2.0)), sample_weight)
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class Objective:
+    """What a training step minimizes, row by row; a subclass names another than the likelihood.
+
+    Attributes:
+      is_likelihood: whether it is -log p(x) itself, so that the metrics of a training step can be of log-densities.
+    """
+
+    is_likelihood = False
+
+    def loss_per_row(self, distribution, x, context, seed):
+        """What to minimize, `[n]`, of a batch of events, their contexts or None, and a stateless seed `[2]`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("tfp_flows")
+class Likelihood(Objective):
+    """The negative log-likelihood, -log p(x)."""
+
+    is_likelihood = True
+
+
+def as_objective(objective):
+    """An objective from its name, or itself.
+
+    Raises: ValueError for another name, or what is no objective.
+    """
+    named = {"likelihood": Likelihood}
+    if objective is None:
+        return Likelihood()
+    if isinstance(objective, str) and objective in named:
+        return named[objective]()
+    if not hasattr(objective, "loss_per_row"):
+        raise ValueError(
+            f"Expected `objective` to be one of {list(named)}, or an object with a method `loss_per_row`. "
+            f"Received: objective={objective!r}"
+        )
+    return objective
+
+
+def as_loss(loss, dtype):
+    """A Keras loss of (x, log p(x)) from what `compile` takes.
+
+    Raises: ValueError for losses by name, which compare a prediction with a target.
+    """
+    if loss is None:
+        return NegativeLogLikelihood(dtype=dtype)
+    if isinstance(loss, str):
+        raise ValueError(
+            "Expected `loss` to be None, for the negative log-likelihood, or a function of (x, log p(x)): a loss by "
+            f"name compares predictions with targets. Received: loss={loss!r}"
+        )
+    return loss if isinstance(loss, keras.losses.Loss) else FunctionLoss(loss, dtype=dtype)

@@ -1,0 +1,165 @@
+"""Batches for training and evaluation, from whatever brings data, in shapes that one compiled program serves."""
+
+import itertools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfp_flows._arguments import draw_seed
+from tfp_flows.model.inputs import check_finite, is_array
+
+
+def training_batches(parts, batch_size, shuffle=True):
+    """A `tf.data.Dataset` of one epoch of arrays, in another order every epoch, in batches of one size.
+
+    The n rows are dealt to ⌈n / batch_size⌉ batches as evenly as can be, and what is missing in the last one, less than
+    a row for every batch, is filled up with rows of the first: a smaller batch would have XLA compile a program of its
+    own. Rows are gathered by their numbers, so that an epoch needs no copy of the data.
+    """
+    rows = len(tf.nest.flatten(parts)[0])
+    steps = math.ceil(rows / batch_size)
+    size = math.ceil(rows / steps)
+    parts = tf.nest.map_structure(tf.constant, parts)
+    seed = draw_seed() if shuffle else 0
+    with tf.device("CPU"):
+        epoch = tf.Variable(0, trainable=False, dtype=tf.int32)
+
+    def batches_of_rows(_):
+        order = tf.range(rows)
+        if shuffle:
+            # TensorFlow calls this whenever an iterator is made, which Keras does for every epoch.
+            order = tf.random.experimental.stateless_shuffle(order, [seed, epoch.assign_add(1)])
+        order = tf.concat([order, order[: steps * size - rows]], 0)
+        return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, size]))
+
+    batches = tf.data.Dataset.from_tensors(0).flat_map(batches_of_rows)
+    batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
+    batches = batches.map(lambda order: tf.nest.map_structure(lambda part: tf.gather(part, order), parts))
+    return batches.prefetch(tf.data.AUTOTUNE)
+
+
+def filled(dataset):
+    """A pipeline in which a smaller batch is filled up with its own rows, over again, to the size of those before it.
+
+    So a last, smaller batch does not have XLA compile a program of its own.
+    """
+    if all(spec.shape.rank and spec.shape[0] is not None for spec in tf.nest.flatten(dataset.element_spec)):
+        return dataset
+
+    def fill(size, batch):
+        rows = tf.shape(tf.nest.flatten(batch)[0])[0]
+        size = tf.maximum(size, rows)
+
+        def repeated():
+            return tf.nest.map_structure(lambda part: tf.gather(part, tf.range(size) % rows), batch)
+
+        return size, tf.cond((rows == size) | (rows == 0), lambda: batch, repeated)
+
+    return dataset.scan(0, fill)
+
+
+def rows_of(spec, x, y=None, weight=None, context=None):
+    """(context, x, weight) of arrays, checked; None where a pipeline brings the data."""
+    if x is not None and not is_array(x):
+        if y is not None or weight is not None or context is not None:
+            raise ValueError(
+                "Expected contexts and weights to come out of the pipeline itself: (context, x, sample_weight). "
+                "Received: further arguments beside it"
+            )
+        return None
+    return spec.arrays(*spec.named(x, y, weight, context))
+
+
+def split(rows, fraction):
+    """Rows for training and, from the end as in Keras, rows for validation."""
+    count = len(tf.nest.flatten(rows[1])[0])
+    first = math.floor(count * (1.0 - fraction))
+    if not 0 < first < count:
+        raise ValueError(
+            f"Expected `validation_split` to leave rows on both sides. Received: {fraction} of {count} rows"
+        )
+    return tuple(
+        tf.nest.map_structure(lambda part, side=side: None if part is None else part[side], rows)
+        for side in (slice(0, first), slice(first, None))
+    )
+
+
+def evaluation_data(spec, data, batch_size, y=None, weight=None, context=None):
+    """A pipeline for evaluation from arrays or from a pipeline."""
+    rows = rows_of(spec, data, y, weight, context)
+    if rows is None:
+        return converted(spec, data)
+    return tf.data.Dataset.from_tensor_slices(spec.batch(*rows)).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def converted(spec, data, finite=True):
+    """A pipeline whose batches have the dtypes and shapes of the model; what can be known of them is checked now.
+
+    Non-finite numbers end the training where they are read, unless `finite` is False.
+    """
+
+    def convert(*batch):
+        parts = spec.tensors(*spec.unpack(batch[0] if len(batch) == 1 else batch))
+        return spec.batch(*(check_finite(*parts) if finite else parts))
+
+    if isinstance(data, tf.data.Dataset):
+        # Autograph would wrap our errors in words of its own.
+        return data.map(tf.autograph.experimental.do_not_convert(convert), num_parallel_calls=tf.data.AUTOTUNE)
+    if isinstance(data, keras.utils.PyDataset):
+        return _Converted(data, convert)
+    if isinstance(data, tf.distribute.DistributedDataset):  # whose batches are converted in the step
+        return data
+    if not hasattr(data, "__next__"):
+        raise TypeError(
+            "Expected arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator. "
+            f"Received: {type(data).__name__}"
+        )
+    return map(convert, data)
+
+
+def peek(spec, data, num_rows=10_000):
+    """(context, x, weight) of the first rows of a pipeline, some `num_rows`, and the pipeline with all its batches."""
+    if isinstance(data, keras.utils.PyDataset):
+        batches = (data[k] for k in range(len(data)))
+    elif isinstance(data, tf.data.Dataset):
+        batches = iter(data)
+    elif hasattr(data, "__next__"):
+        batches = data
+    else:
+        return None, data
+    taken, rows = [], 0
+    for batch in batches:
+        taken.append(batch)
+        rows += len(tf.nest.flatten(batch)[0])
+        if rows >= num_rows:
+            break
+    parts = [spec.unpack(tf.nest.map_structure(np.asarray, batch)) for batch in taken]
+    first = tf.nest.map_structure(lambda *leaves: None if leaves[0] is None else np.concatenate(leaves), *parts)
+    # Non-finite rows, which a `FlowDoctor` may tolerate, say nothing of location or scale.
+    floats = [leaf for leaf in tf.nest.flatten(first) if leaf is not None and leaf.dtype.kind == "f"]
+    finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(1) for leaf in floats], 0)
+    first = tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[finite], first)
+    return first if finite.any() else None, itertools.chain(taken, data) if hasattr(data, "__next__") else data
+
+
+class _Converted(keras.utils.PyDataset):
+    """A PyDataset whose batches go through a function."""
+
+    def __init__(self, dataset, convert):
+        super().__init__(dataset.workers, dataset.use_multiprocessing, dataset.max_queue_size)
+        self.dataset, self.convert = dataset, convert
+
+    def __len__(self):
+        return len(self.dataset)
+
+    def __getitem__(self, index):
+        batch = self.dataset[index]
+        return self.convert(*batch) if isinstance(batch, tuple) else self.convert(batch)
+
+    def on_epoch_begin(self):
+        self.dataset.on_epoch_begin()
+
+    def on_epoch_end(self):
+        self.dataset.on_epoch_end()
