@@ -335,6 +335,23 @@ def test_random_orders_come_back_as_they_were_drawn():
     assert len(orders) > 1
 
 
+def test_a_permutation_is_read_in_the_same_direction():
+    original = bijectors.LULinear(5, permute=True, dtype="float64", seed=4)
+    permutation = np.asarray(original.permutation)
+    assert not np.array_equal(permutation, np.argsort(permutation))  # one that differs from its inverse
+    raw = np.random.default_rng(0).normal(size=(5, 5))
+    rebuilt = through_json(original)
+    for linear in (original, rebuilt):
+        linear.lower_upper.assign(raw)
+        lower = np.tril(raw, -1) + np.eye(5)
+        upper = np.triu(raw, 1) + np.diag(1e-3 + (1 - 1e-3) * np.log1p((np.e - 1) * np.exp(np.diag(raw))))
+        # P takes the coordinate `permutation[k]` to place k.
+        matrix = np.array([[float(j == permutation[k]) for j in range(5)] for k in range(5)]) @ lower @ upper
+        z = np.random.default_rng(1).normal(size=(6, 5))
+        np.testing.assert_allclose(linear.forward(z), z @ matrix.T, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(linear.inverse(z @ matrix.T), z, rtol=1e-10, atol=1e-10)
+
+
 def test_keras_hands_the_configuration_on_untouched(tmp_path):
     variables = two_variables("a")
     Holder(variables).save(tmp_path / "model.keras")
