@@ -37,9 +37,10 @@ def _reduce_network(network):
 
 def _network_again(class_path, arguments, size, values):
     network = decode_object(class_path, arguments)
-    if size is not None and not network.built:
-        network.build(tf.TensorShape([None, size]))
-    network.set_weights(values)
+    if size is not None:  # it was built
+        if not network.built:
+            network.build(tf.TensorShape([None, size]))
+        network.set_weights(values)
     return network
 
 
