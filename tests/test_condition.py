@@ -122,6 +122,95 @@ def test_inside_tfps_distributions():
     )
 
 
+def grid():
+    """A flow bound to contexts of batch shape [5, 4]."""
+    contexts = np.random.default_rng(2).normal(size=(5, 4, 3)).astype("float32")
+    return tff.condition(moved(tff.flows.realnvp(2, num_layers=2, context_size=3, hidden_units=(8,), seed=0)), contexts)
+
+
+SLICES = {
+    "0": 0,
+    "-1": -1,
+    "1:3": slice(1, 3),
+    "::2": slice(None, None, 2),
+    "[..., 0]": (..., 0),
+    "[1, 2]": (1, 2),
+    "[:, 1:]": (slice(None), slice(1, None)),
+    "newaxis": tf.newaxis,
+    "...": ...,
+}
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_slices_are_bound_to_slices_of_the_context(name):
+    bound = grid()
+    part, sliced = SLICES[name], bound[SLICES[name]]
+    x = np.random.default_rng(3).normal(size=(5, 4, 2)).astype("float32")
+    expected = bound.log_prob(x).numpy()[part]
+    assert type(sliced) is type(bound) and sliced.batch_shape == expected.shape
+    assert sliced.batch_shape_tensor().numpy().tolist() == list(expected.shape)
+    index = part if isinstance(part, tuple) else (part,)
+    of_events = x[(*index, slice(None)) if ... in index else (*index, ..., slice(None))]
+    np.testing.assert_allclose(sliced.log_prob(of_events), expected, rtol=1e-5, atol=1e-5)
+    assert sliced.sample(7, seed=1).shape == (7, *expected.shape, 2)
+    assert {id(variable) for variable in sliced.variables} == {id(variable) for variable in bound.variables}
+    bijector = bound.bijector[part]
+    assert bijector.experimental_batch_shape() == expected.shape
+    expected = bound.bijector.inverse_log_det_jacobian(tf.constant(x)).numpy()[part]
+    np.testing.assert_allclose(bijector.inverse_log_det_jacobian(of_events), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_slices_of_slices_and_of_what_holds_bound_flows():
+    bound = grid()
+    x = np.random.default_rng(3).normal(size=(5, 4, 2)).astype("float32")
+    np.testing.assert_allclose(bound[1:3][1][2].log_prob(x[2, 2]), bound.log_prob(x)[2, 2], rtol=1e-5)
+    normals = tfd.MultivariateNormalDiag(tf.zeros([5, 4, 2]))
+    for whole, batch_shape in [
+        (tfd.Independent(bound, 1), []),
+        (tfd.Sample(bound, [2]), [4]),
+        (tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([5, 4])), bound), []),
+        (tfd.Mixture(tfd.Categorical(logits=tf.zeros([5, 4, 2])), [bound, normals]), [4]),
+        (tfd.JointDistributionSequential([bound, tfd.Normal(tf.zeros([5, 4]), 1.0)]), [[4], [4]]),
+        (tfd.TransformedDistribution(normals, tfb.Chain([tfb.Shift([1.0, 2.0]), bound.bijector])), [4]),
+    ]:
+        sliced, draws = whole[1], whole.sample(seed=1)
+        assert tf.nest.map_structure(list, sliced.batch_shape) == batch_shape
+        of_events = tf.nest.map_structure(lambda draw: draw[1], draws)
+        expected = whole.log_prob(tf.nest.map_structure(tf.identity, draws))[1]
+        np.testing.assert_allclose(sliced.log_prob(of_events), expected, rtol=1e-5)
+        assert {id(variable) for variable in sliced.variables} == {id(variable) for variable in whole.variables}
+    for whole in (tfd.BatchReshape(bound, [20]), tfd.BatchBroadcast(bound, with_shape=[6, 5, 4])):
+        with pytest.raises((ValueError, NotImplementedError)):  # in TFP's words
+            whole[1]
+
+
+def test_slices_of_embedded_flows_and_structures():
+    spectrum, time = keras.Input((4,), name="spectrum"), keras.Input((6, 2), name="time")
+    joined = keras.layers.Concatenate()([spectrum, keras.layers.Flatten()(time)])
+    network = keras.Model({"spectrum": spectrum, "time": time}, keras.layers.Dense(3)(joined))
+    flow = moved(tff.flows.realnvp(2, num_layers=2, embedding=network, hidden_units=(8,), seed=0))
+    random = np.random.default_rng(4)
+    context = {"spectrum": random.normal(size=(5, 4)), "time": random.normal(size=(5, 6, 2))}
+    bound = tff.condition(flow, context)
+    for part, shape in [(2, []), (slice(1, 3), [2])]:
+        assert bound[part].batch_shape == shape and bound[part].sample(3).shape == (3, *shape, 2)
+        np.testing.assert_allclose(bound[part].log_prob(X[part]), bound.log_prob(X)[part], rtol=1e-5)
+
+
+def test_the_batch_shape_of_bound_bijectors_leaves_out_further_dimensions_of_events():
+    bound = tff.condition(coupling("one"), np.zeros([5, 4, 3], "float32"))
+    # An event of rank 2 takes the last dimension of the batch for its own; one of rank 4 more than there is.
+    for ndims, shape in [(1, [5, 4]), (2, [5]), (3, []), (4, [])]:
+        assert bound.experimental_batch_shape(x_event_ndims=ndims) == shape
+        assert bound.experimental_batch_shape_tensor(x_event_ndims=ndims).numpy().tolist() == shape
+    # So in a distribution whose base has events of rank 2: one density for each of the five.
+    base = tfd.Sample(tfd.Normal(0.0, 1.0), [4, 2])
+    flow = tfd.TransformedDistribution(base, bound)
+    assert flow.batch_shape == [5] and flow.event_shape == [4, 2]
+    x = np.random.default_rng(3).normal(size=(5, 4, 2)).astype("float32")
+    assert flow.log_prob(x).shape == (5,) and flow.sample(3).shape == (3, 5, 4, 2)
+
+
 class CountedDense(keras.layers.Layer):
     """A conditioner that counts its evaluations."""
 

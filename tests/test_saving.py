@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -186,6 +187,61 @@ def test_a_file_that_is_no_model_of_ours_is_refused(tmp_path):
     path = tmp_path / "other.keras"
     path.write_text("not a model")
     with pytest.raises(ValueError):
+        keras.models.load_model(path)
+
+
+def rewritten(path, change):
+    """Changes the configuration in a .keras file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config["config"]["distribution"])
+    members["config.json"] = json.dumps(config).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+CHANGES = {
+    "a later version": (lambda config: config.update(version=99), "comes from another version .* version 99"),
+    "another format": (lambda config: config.update(format="other"), "Expected a configuration that `to_config` wrote"),
+    "half of it": (lambda config: config.pop("value"), "Expected a configuration that `to_config` wrote"),
+    "an unknown class": (
+        lambda config: config["value"].update(class_path="tfp_flows.bijectors.Newer"),
+        "Expected the name of a bijector.*tfp_flows.bijectors.Newer",
+    ),
+    "an unknown argument": (
+        lambda config: config["value"]["arguments"].update(newer=1),
+        "making it again failed: .*unexpected keyword argument 'newer'",
+    ),
+    "a missing argument": (lambda config: config["value"]["arguments"].pop("distribution"), "making it again failed"),
+    "no distribution": (lambda config: config.update(value=3), "Expected a `tfd.Distribution`. Received: 3"),
+}
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("files") / "flow.keras"
+    tff.FlowModel(tff.flows.realnvp(2, num_layers=1, hidden_units=(4,))).save(path)
+    return path
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_file_says_what_is_wrong(name, file, tmp_path):
+    change, words = CHANGES[name]
+    path = tmp_path / "changed.keras"
+    path.write_bytes(file.read_bytes())
+    rewritten(path, change)
+    with pytest.raises((TypeError, ValueError), match=f"(?s){words}"):
+        keras.models.load_model(path)
+
+
+@pytest.mark.parametrize("part", [0.0, 0.5, 0.99])
+def test_a_truncated_file_is_refused(file, tmp_path, part):
+    content = file.read_bytes()
+    path = tmp_path / "truncated.keras"
+    path.write_bytes(content[: int(part * len(content))])
+    with pytest.raises(ValueError, match="truncated.keras"):
         keras.models.load_model(path)
 
 

@@ -2,7 +2,9 @@
 
 import collections
 import functools
+import inspect
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -15,6 +17,8 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors, transformers
 from tfp_flows.saving import from_config, to_config
+from tfp_flows.saving.allow_list import FUNCTIONS, is_function_of_a_tensor
+from tfp_flows.saving.keras_objects import check_keras
 from tfp_flows.tracking import layers_of
 
 kernels = tfp.math.psd_kernels
@@ -331,6 +335,23 @@ def test_random_orders_come_back_as_they_were_drawn():
     assert len(orders) > 1
 
 
+def test_a_permutation_is_read_in_the_same_direction():
+    original = bijectors.LULinear(5, permute=True, dtype="float64", seed=4)
+    permutation = np.asarray(original.permutation)
+    assert not np.array_equal(permutation, np.argsort(permutation))  # one that differs from its inverse
+    raw = np.random.default_rng(0).normal(size=(5, 5))
+    rebuilt = through_json(original)
+    for linear in (original, rebuilt):
+        linear.lower_upper.assign(raw)
+        lower = np.tril(raw, -1) + np.eye(5)
+        upper = np.triu(raw, 1) + np.diag(1e-3 + (1 - 1e-3) * np.log1p((np.e - 1) * np.exp(np.diag(raw))))
+        # P takes the coordinate `permutation[k]` to place k.
+        matrix = np.array([[float(j == permutation[k]) for j in range(5)] for k in range(5)]) @ lower @ upper
+        z = np.random.default_rng(1).normal(size=(6, 5))
+        np.testing.assert_allclose(linear.forward(z), z @ matrix.T, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(linear.inverse(z @ matrix.T), z, rtol=1e-10, atol=1e-10)
+
+
 def test_keras_hands_the_configuration_on_untouched(tmp_path):
     variables = two_variables("a")
     Holder(variables).save(tmp_path / "model.keras")
@@ -387,9 +408,14 @@ REFUSED = {
     "unregistered_class": (lambda: tfb.Invert(Unregistered()), "'bijector': the class Unregistered could not be found"),
     "no_parameters": (lambda: {"a": [Forgetful(2.0)]}, r"'a\[0\]': it keeps no `parameters`"),
     "other_parameters": (lambda: Positional(1.0), "'the object itself': its `parameters` are not .*'scales'"),
-    "lambda_layer": (lambda: real_nvp(keras.layers.Lambda(lambda x: x)), "'shift_and_log_scale_fn': .*lambda"),
+    "lambda_layer": (lambda: real_nvp(keras.layers.Lambda(lambda x: x)), "'shift_and_log_scale_fn': .*Lambda"),
     "lambda_activation": (lambda: real_nvp(keras.layers.Dense(2, activation=lambda x: x)), "fn': Keras .*lambda"),
     "unregistered_activation": (lambda: real_nvp(keras.layers.Dense(2, activation=named)), "it holds 'named'"),
+    "function_of_a_function": (lambda: inline(keras.ops.custom_gradient), "'forward_fn': of the functions"),
+    "configuration": (
+        lambda: bijectors.RealNVP(2, activation=keras.saving.serialize_keras_object(keras.layers.LeakyReLU())),
+        "configuration of a Keras object",
+    ),
     "unregistered_layer": (lambda: real_nvp(keras.Sequential([UnregisteredLayer()])), "it holds 'UnregisteredLayer'"),
     "tf_keras_layer": (lambda: real_nvp(tf_keras.layers.Dense(2)), "of tf_keras only tfb.AutoregressiveNetwork"),
     "random_degrees": (
@@ -418,17 +444,124 @@ def test_symbolic_tensors_are_refused():
         write(tf.constant(1.0))
 
 
-def in_object(path):
-    return {"is": "object", "class_path": path, "arguments": {}}
+@keras.saving.register_keras_serializable(package="tests")
+class OwnProgram(keras.layers.TFSMLayer):
+    """A subclass executes what its base class does."""
+
+
+def layer(class_name, module="keras.layers", registered_name=None, **config):
+    return {"module": module, "class_name": class_name, "config": config, "registered_name": registered_name}
+
+
+def function(name, module="builtins", registered_name="function"):
+    return {"module": module, "class_name": "function", "config": name, "registered_name": registered_name}
+
+
+SYSTEM = {"module": "os", "class_name": "system", "config": {}, "registered_name": None}
+PROGRAM = layer("TFSMLayer", filepath="model")
+HOSTILE_KERAS = [
+    *(SYSTEM, layer("Popen", "subprocess", args="true"), layer("get_file", "keras.utils")),
+    # One class, many names.
+    *(PROGRAM, layer("layers.TFSMLayer", "keras", filepath="model")),
+    *(layer("TFSMLayer", module, filepath="model") for module in ("keras.src.layers", "keras.src.export.tfsm_layer")),
+    *(layer("TFSMLayer", "keras._tf_keras.keras.layers"), {"class_name": "TFSMLayer", "config": {"filepath": "model"}}),
+    layer("OwnProgram", "tests", "tests>OwnProgram", filepath="model"),
+    *(layer("TorchModuleWrapper", module="bytes"), layer("torch_utils.TorchModuleWrapper", "keras.src.utils")),
+    *(layer("JaxLayer", call_fn="f"), layer("FlaxLayer"), layer("jax_layer.FlaxLayer", "keras.src.utils")),
+    *(layer("Lambda", function=function("relu")), layer("Lambda", function={"class_name": "__lambda__", "config": ""})),
+    *(layer("core.Lambda", "keras.src.layers"), layer("core.lambda_layer.Lambda", "keras.src.layers")),
+    # What is no layer, nor stands in one.
+    *(layer(name, "keras.callbacks", filepath="x") for name in ("ModelCheckpoint", "CSVLogger", "BackupAndRestore")),
+    *(layer("ExportArchive", "keras.export"), layer("CustomObjectScope", "keras.saving"), layer("Variable", "keras")),
+    *(layer("load_model", "keras.src.saving.saving_lib"), layer("KerasFileEditor", "keras.saving")),
+    # The path of a file, or a URL, in the place of a list.
+    *(layer(name, vocabulary="/etc/passwd") for name in ("StringLookup", "IntegerLookup", "TextVectorization")),
+    layer("index_lookup.IndexLookup", "keras.src.layers.preprocessing", vocabulary="gs://bucket/vocabulary"),
+    # Functions.
+    *(function(name) for name in ("eval", "get", "deserialize", "serialize", "get_file", "vectorize", "ALL_OBJECTS")),
+    *(function(name, "keras.activations") for name in ("get", "deserialize", "activations.get")),
+    *(function("get", f"keras.{space}") for space in ("losses", "metrics", "src.activations", "layers")),
+    *(function("get_file", "keras.utils"), function("load_model", "keras.saving"), function("system", "os")),
+    *(function("activations.get", "keras"), function("import_module", "keras.src.saving.serialization_lib.importlib")),
+    *(function("clear_session", "keras.backend"), function(["relu"]), {**function("relu"), "class_name": ["function"]}),
+    # Words for values.
+    *({"class_name": name, "config": {}} for name in ("__lambda__", "__typespec__", "__other__")),
+]
+
+
+def around(config):
+    """A config in all the places where Keras reads one."""
+    dense = layer("Dense", units=2)
+    return [
+        config,
+        layer("Sequential", "keras", layers=[dense, config]),
+        layer("Functional", "keras.src.models.functional", layers=[{**config, "inbound_nodes": []}], name="model"),
+        layer("Bidirectional", layer={**layer("LSTM", units=2), "config": {"units": 2, "activation": config}}),
+        layer("TimeDistributed", layer=config),
+        layer("RNN", cell=[config]),
+        layer("Dense", units=2, activation=config, kernel_initializer="zeros"),
+        layer("Dense", units=2, kernel_initializer=config),
+        layer("Dense", units=2, dtype=config),
+        {**dense, "build_config": {"input_shape": [None, 2], "other": config}},
+        {**dense, "compile_config": {"optimizer": "adam", "loss": config}},
+        {"optimizer": layer("Adam", "keras.optimizers", learning_rate=config)},
+        {"metrics": [layer("MeanMetricWrapper", "keras.metrics", fn=config)], "loss": "mse"},
+    ]
+
+
+@pytest.mark.parametrize("config", HOSTILE_KERAS, ids=lambda config: str(config)[:90])
+def test_programs_and_files_are_refused_wherever_a_keras_config_holds_them(config):
+    for whole in around(config):
+        with pytest.raises(ValueError, match=r"(?s)^Expected layers and functions of Keras .* Received: "):
+            check_keras(whole)
+
+
+def test_what_keras_writes_is_read():
+    inputs = keras.Input((4, 3))
+    hidden = keras.layers.Bidirectional(keras.layers.LSTM(2, dropout=0.1))(inputs)
+    hidden = keras.ops.tanh(hidden) + keras.layers.Dense(4, kernel_initializer="zeros", dtype="mixed_float16")(hidden)
+    network = keras.Model(inputs, keras.layers.Dense(2, activation="gelu", kernel_regularizer="l2")(hidden))
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 5)
+    network.compile(keras.optimizers.Adam(schedule), loss="mse", metrics=["mae", keras.losses.mean_squared_error])
+    check_keras(keras.saving.serialize_keras_object(network))
+    for part in (
+        keras.layers.StringLookup(vocabulary=["a", "b"]),
+        keras.layers.Dense(2, activation=keras.activations.hard_swish, kernel_constraint="non_neg"),
+        keras.layers.Dense(2, activation=twice, kernel_initializer=keras.initializers.Orthogonal(seed=1)),
+        keras.Sequential([keras.Input((3, 2)), keras.layers.TimeDistributed(keras.layers.Dense(2))]),
+    ):
+        check_keras(keras.saving.serialize_keras_object(part))
+    restored = through_json(network)
+    x = np.ones([2, 4, 3], "float32")
+    restored.set_weights(network.get_weights())
+    np.testing.assert_allclose(restored(x), network(x), rtol=1e-4)
+
+
+def in_object(path, **arguments):
+    return {"is": "object", "class_path": path, "arguments": arguments}
 
 
 def in_function(name):
     return {"is": "function", "name": name}
 
 
-def in_keras(module, class_name, config, registered_name=None):
-    inner = {"module": module, "class_name": class_name, "config": config, "registered_name": registered_name}
-    return {"is": "keras", "config": inner}
+def in_keras(config):
+    return {"is": "keras", "config": config}
+
+
+def in_activation(activation):
+    """An argument that Keras, or tf_keras, would make an object of by rules of its own, in all ways to write it."""
+    as_dict, as_ordered_dict = (
+        {"is": kind, "items": list(map(list, activation.items()))} for kind in ("dict", "ordered_dict")
+    )
+    network = "tensorflow_probability.bijectors.AutoregressiveNetwork"
+    return [
+        in_object("tfp_flows.bijectors.RealNVP", event_size=2, activation=activation),
+        in_object(network, params=2, event_shape=[2], hidden_units=[4], activation=activation),
+        in_object(network, params=2, event_shape=[2], kernel_initializer=as_dict),
+        in_object("tf_keras.regularizers.L1L2", l1=as_ordered_dict),
+        in_object("tests>Doubled", offset={"is": "tuple", "items": [[as_dict]]}),
+    ]
 
 
 MALICIOUS = [
@@ -437,20 +570,33 @@ MALICIOUS = [
     *map(in_object, ["tensorflow_probability.python.internal.test_util.main", "tensorflow.keras.layers.Lambda"]),
     *map(in_object, ["tests>twice", "tests>ShiftAndLogScale", "tf_keras.layers.Lambda", "tf_keras.initializers.get"]),
     *map(
+        in_object,
+        ["tfp_flows.bijectors.coupling", "tfp_flows.FlowModel", "tfp_flows>FlowModel", "tensorflow.data.Dataset"],
+    ),
+    *map(
         in_function, ["os.system", "eval", "tensorflow.io.read_file", "keras.utils.get_file", "tensorflow.py_function"]
     ),
-    *map(in_function, ["tensorflow.nn.experimental", "tensorflow.nn.RNNCellDeviceWrapper", "tests>Doubled", None]),
-    in_keras("os", "system", {}),
-    in_keras("subprocess", "Popen", {"args": "true"}),
-    in_keras("builtins", "function", "eval", "function"),
-    in_keras("keras.layers", "TFSMLayer", {"filepath": "model"}),
-    in_keras("keras.utils", "function", "get_file", "get_file"),
-    in_keras("keras.utils", "get_file", {}),
-    in_keras("keras.src.saving.saving_lib", "load_model", {}),
-    in_keras("keras.layers", "Lambda", {"function": {"class_name": "__lambda__", "config": {"code": "4wEAAAA="}}}),
-    in_keras("keras", "Sequential", {"layers": [{"module": "os", "class_name": "system", "config": {}}]}),
+    *map(in_function, ["tensorflow.nn.experimental", "tensorflow.nn.RNNCellDeviceWrapper", "tests>Doubled", None, []]),
+    *map(in_function, ["keras.activations.get", "keras.activations.deserialize", "tf_keras.activations.deserialize"]),
+    *map(in_function, ["keras.ops.custom_gradient", "keras.ops.map", "keras.ops.while_loop", "keras.ops.vectorize"]),
+    *map(in_function, ["tensorflow.nn.fixed_unigram_candidate_sampler", "tensorflow.nn.with_space_to_batch"]),
+    *map(in_function, ["tensorflow.math.__loader__", "keras.ops.__dict__", "tensorflow.nn.__builtins__.eval"]),
+    *map(
+        in_keras, [HOSTILE_KERAS[0], PROGRAM, layer("Dense", units=2, activation=function("get", "keras.activations"))]
+    ),
+    *in_activation(PROGRAM),
+    *in_activation({"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}),
+    in_object("tensorflow_probability.bijectors.Exp", no_such_argument=1),
+    in_object("tfp_flows.bijectors.Bijector", event_size=2),
+    {"is": "array", "dtype": "float32", "shape": [3], "bytes": "AAAA"},
+    {"is": "array", "dtype": "string", "shape": [1], "bytes": "AAAAAAAAAAA="},
+    {"is": "dtype", "name": "no dtype"},
+    {"is": "tuple", "items": [1], "type_name": "x", "fields": ["__import__('os')"]},
+    {"is": "object"},
+    {"is": ["object"]},
     {"is": "pickle", "bytes": "gASVBQAAAAAAAAB9lC4="},
     {"is": "reference", "id": 3},
+    {"is": "reference", "id": []},
     {"is": "reference"},
 ]
 
@@ -462,7 +608,52 @@ def test_nothing_but_known_classes_and_functions_is_looked_up(config):
         from_config(config)
 
 
-@pytest.mark.parametrize("config", [None, {}, {"version": 1}, {"format": "another", "version": 1, "value": 1}])
+def test_functions_that_may_be_called_take_neither_functions_nor_files():
+    suspicious = {"f", "fn", "func", "function", "pyfunc", "op", "body", "identifier", "config", "vocab_file", "path"}
+    for name, namespace in FUNCTIONS.items():
+        allowed = [attribute for attribute in vars(namespace).values() if is_function_of_a_tensor(attribute)]
+        assert allowed, name
+        for allowed_function in allowed:
+            assert suspicious.isdisjoint(inspect.signature(allowed_function).parameters), allowed_function
+
+
+def tampered(path, old, new):
+    """Rewrites the config in a .keras file, as somebody who means harm would."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    assert old.encode() in members["config.json"]
+    members["config.json"] = members["config.json"].replace(old.encode(), new.encode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_a_tampered_file_runs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(keras.layers.TFSMLayer, "__init__", lambda *args, **kwargs: pytest.fail("it was made"))
+    for written, replaced in [
+        ('"activation": "tanh"', f'"activation": {json.dumps(PROGRAM)}'),
+        ('"activation": "gelu"', f'"activation": {json.dumps(PROGRAM)}'),
+        ('"activation": "gelu"', f'"activation": {json.dumps(function("get", "keras.activations"))}'),
+    ]:
+        conditioner = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="gelu")])
+        chain = tfb.Chain(
+            [
+                bijectors.RealNVP(2, hidden_units=(4,), activation="tanh"),
+                bijectors.Coupling(2, transformers.Affine(), conditioner=conditioner),
+            ]
+        )
+        path = tmp_path / "flow.keras"
+        Holder(transformed(chain, 2)).save(path)
+        keras.saving.load_model(path)
+        tampered(path, written, replaced)
+        with pytest.raises(ValueError, match="Expected"):
+            keras.saving.load_model(path)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [None, {}, {"version": 1}, {"format": "another", "version": 1, "value": 1}, {"format": "tfp_flows", "version": 1}],
+)
 def test_other_formats_are_refused(config):
     with pytest.raises(ValueError, match="Expected a configuration that `to_config` wrote"):
         from_config(config)

@@ -16,6 +16,7 @@ ROOT = pathlib.Path(tff.__file__).parent
 ORDER = [
     "_math",
     "_arguments",
+    "_copies",
     "tracking",
     "context",
     "transformers",

@@ -18,10 +18,11 @@ from tfp_flows._arguments import (
     keyword_signature,
     merged_signature,
 )
+from tfp_flows._copies import Copyable
 from tfp_flows.tracking import weights_of
 
 
-class Bijector(tfb.Bijector):
+class Bijector(Copyable, tfb.Bijector):
     """A `tfb.Bijector` on events of any shape that may hold Keras layers and depend on a context.
 
     Forward takes the base's z to data x; `log_prob` uses the inverse. To write a bijector, write the two directions,

@@ -2,6 +2,7 @@
 
 import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 
 from tfp_flows.context.context_bijector import ContextBijector
@@ -9,7 +10,6 @@ from tfp_flows.context.route import (
     PARTS,
     checked_context,
     conditional_parts,
-    context_batch_shape,
     context_shape_of,
     own_context,
     shapes,
@@ -20,7 +20,8 @@ from tfp_flows.context.route import (
 class Conditioned(ContextBijector):
     """A bijector bound to a context; `tff.condition` makes it.
 
-    Shapes: z and x `[..., D]`; a context of batch shape `[B]` makes it the bijector's batch shape.
+    Shapes: z and x `[..., D]`; a context of batch shape `[B]` makes it the bijector's batch shape. Slices of it, and of
+    distributions made by it, are bound to slices of the context and share the variables.
 
     Arguments:
       bijector: a conditional bijector.
@@ -33,7 +34,6 @@ class Conditioned(ContextBijector):
     def __init__(self, bijector, context, name=None):
         parameters = dict(locals())
         self.context = context
-        self._batch = context_batch_shape(context, context_shape_of(bijector))
         super().__init__(bijector, parameters, name or bijector.name)
 
     def inner_context(self, context):
@@ -44,21 +44,27 @@ class Conditioned(ContextBijector):
             )
         return self.context
 
-    # Bijectors have a batch shape for every rank of the event: further dimensions of an event are taken from the right.
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        # What precedes a single context is a batch shape, from which TFP infers ours and by which it slices us.
+        return {"context": tfp.util.ParameterProperties(event_ndims=_context_ndims)}
 
-    def _batch_shape(self, x_event_ndims):
-        further = tf.nest.flatten(x_event_ndims)[0] - tf.nest.flatten(self.forward_min_event_ndims)[0]
-        return self._batch[: max(0, self._batch.rank - further)]
 
-    def _batch_shape_tensor(self, x_event_ndims):
-        return tf.shape(tf.nest.flatten(self.context)[0])[: self._batch_shape(x_event_ndims).rank]
+def _context_ndims(bijector, x_event_ndims):
+    """How many dimensions of a bound context belong to one event of rank `x_event_ndims`.
+
+    Those of a single context, and as many more as the event has beyond the least that the bijector wants.
+    """
+    further = tf.nest.flatten(x_event_ndims)[0] - tf.nest.flatten(bijector.forward_min_event_ndims)[0]
+    return tf.nest.map_structure(lambda shape: shape.rank + further, context_shape_of(bijector.bijector))
 
 
 def condition(distribution_or_bijector, context):
     """A distribution or bijector bound to a context: the same kind of object, which needs no context any more.
 
     It shares its variables with what it was made from. Contexts of batch shape `[B]` make it a distribution of batch
-    shape `[B]`: `sample(n)` is `[n, B, D]`, and `log_prob(x)` broadcasts x against the contexts.
+    shape `[B]`: `sample(n)` is `[n, B, D]`, and `log_prob(x)` broadcasts x against the contexts. `bound[0]` is bound to
+    the first of them, `bound[1:3]` to two.
 
     It goes through any composition of TFP's, and takes TFP's own conditional bijectors as well: a
     `tfb.MaskedAutoregressiveFlow` over an `AutoregressiveNetwork` with `conditional=True`, and a `tfb.RealNVP` whose

@@ -3,12 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._copies import Copyable
 from tfp_flows._math.standardization import location_and_scale
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import checked_context, context_shape_of
 
 
-class StandardizedContext(ContextBijector):
+class StandardizedContext(Copyable, ContextBijector):
     """A conditional bijector whose context is standardized: f(z; (c - t) exp(-s)) for the inner bijector f(z; c).
 
     t and s are set by `adapt` and by nothing else: no optimizer moves them. At initialization they are 0.

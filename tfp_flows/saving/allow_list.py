@@ -1,5 +1,6 @@
 """The names that may stand in a file: whose constructors may be called, and where names are looked up."""
 
+import inspect
 import sys
 
 import keras
@@ -46,6 +47,11 @@ FUNCTIONS = {
     "tensorflow.nn": tf.nn,
     "tf_keras.activations": tf_keras.activations,
 }
+_OF_NO_TENSOR = (
+    *(keras.activations.get, keras.activations.serialize, keras.activations.deserialize),
+    *(tf_keras.activations.get, tf_keras.activations.serialize, tf_keras.activations.deserialize),
+    *(keras.ops.custom_gradient, keras.ops.vectorize),
+)
 
 
 def name_of(value, namespaces):
@@ -62,7 +68,22 @@ def name_of(value, namespaces):
 
 
 def find(name, namespaces):
-    namespace, _, attribute = str(name).rpartition(".")
+    if not isinstance(name, str):
+        return None
+    namespace, _, attribute = name.rpartition(".")
     if namespace in namespaces:
         return getattr(namespaces[namespace], attribute, None)
     return keras.saving.get_registered_object(name)
+
+
+def is_function_of_a_tensor(function):
+    """Whether a function of the namespaces can be called with one tensor and nothing else.
+
+    So distributions and bijectors call what they are given. What wants more arguments may take functions or the
+    names of files, as `tf.nn.fixed_unigram_candidate_sampler` does.
+    """
+    if not inspect.isroutine(function) or any(function is other for other in _OF_NO_TENSOR):
+        return False
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.default is parameter.empty for parameter in parameters if parameter.kind in kinds) == 1

@@ -27,7 +27,7 @@ import tensorflow as tf
 
 from tfp_flows.saving import values
 from tfp_flows.saving.allow_list import BASES
-from tfp_flows.saving.keras_objects import NotWritableError, decode_keras, encode_keras
+from tfp_flows.saving.keras_objects import NotReadableError, NotWritableError, decode_keras, encode_keras
 from tfp_flows.saving.objects import decode_object, encode_object
 
 _VERSION = 1
@@ -45,15 +45,15 @@ def to_config(value):
 def from_config(config):
     """The object that `to_config` wrote.
 
-    Raises: ValueError for what `to_config` does not write: another format or version, or the name of anything else than
-      the classes and functions that may be used.
+    Raises: ValueError for what `to_config` does not write: another format or version, the name of anything else than
+      the classes and functions that may be used, or arguments that their constructors refuse.
     """
-    if not isinstance(config, dict) or config.get("format") != "tfp_flows":
+    if not isinstance(config, dict) or config.get("format") != "tfp_flows" or "value" not in config:
         raise ValueError(f"Expected a configuration that `to_config` wrote. Received: {_shortened(config)}")
     if config.get("version") != _VERSION:
         raise ValueError(
-            f"Expected version {_VERSION} of the format; this one comes from another version of tfp_flows. "
-            f"Received: version {config.get('version')!r}"
+            f"Expected version {_VERSION} of the format; this one comes from another version of tfp_flows, by which it "
+            f"can be read. Received: version {config.get('version')!r}"
         )
     return _Reader().read(config["value"])
 
@@ -113,12 +113,21 @@ class _Reader:
         if "is" not in parts:
             return parts
         kind, number = parts.pop("is"), parts.pop("id", None)
-        if kind == "reference" and number is not None and number in self._objects:
+        if kind == "reference" and type(number) is int and number in self._objects:
             return self._objects[number]
-        if kind not in _KINDS:
-            raise ValueError(f"Expected a kind that `to_config` writes. Received: {_shortened(config)}")
+        if not isinstance(kind, str) or kind not in _KINDS:
+            raise NotReadableError(f"Expected a kind that `to_config` writes. Received: {_shortened(config)}")
         _, _, decode = _KINDS[kind]
-        value = self._objects[number] = decode(**parts)
+        try:
+            value = decode(**parts)
+        except NotReadableError:
+            raise
+        except Exception as error:  # whatever a constructor raises
+            raise NotReadableError(
+                f"Expected what `to_config` writes; making it again failed: {error} Received: {_shortened(config)}"
+            ) from error
+        if type(number) is int:
+            self._objects[number] = value
         return value
 
 

@@ -1,14 +1,42 @@
-"""Keras objects inside a distribution as plain JSON, by Keras's own means, and nothing it would not find again."""
+"""Keras objects inside a distribution as plain JSON, by Keras's own means, and nothing it would not find again.
+
+A file may name any class of Keras's. What a name leads to is looked up first, among the registered objects and in
+Keras's namespace as it is imported, and the object itself is judged: the same class has many names.
+"""
 
 import operator
+import types
 import warnings
 
 import keras
 import tf_keras
 
+# The kinds of objects that a layer, or the configuration of `compile`, is made of.
+_KINDS = (
+    *(keras.Operation, keras.initializers.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint),
+    *(keras.DTypePolicy, keras.quantizers.Quantizer, keras.random.SeedGenerator),
+    *(keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer),
+    keras.optimizers.schedules.LearningRateSchedule,
+)
+# Layers that bring programs of their own, in the file or beside it.
+_PROGRAMS = tuple(
+    getattr(keras.layers, name)
+    for name in ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+    if hasattr(keras.layers, name)
+)
+# Where functions come from, and what stands there beside the functions of tensors.
+_FUNCTION_MODULES = (keras.activations, keras.losses, keras.metrics)
+_NO_FUNCTIONS = ("get", "serialize", "deserialize")
+# Keras's words for values. It has others: `__lambda__`, which is a program, and `__typespec__`.
+_VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
+
 
 class NotWritableError(Exception):
     """Why a value cannot be written; `config` adds where it stands."""
+
+
+class NotReadableError(ValueError):
+    """Why a config cannot be read."""
 
 
 def encode_keras(value):
@@ -27,49 +55,82 @@ def encode_keras(value):
             config = keras.saving.serialize_keras_object(value)
     except Exception as error:
         raise NotWritableError(f"Keras could not write it ({str(error).split('. ')[0]}).") from error
-    for unknown in _unknown_to_keras(config):
+    for refused in _refused(config):
         raise NotWritableError(
-            f"it holds {unknown!r}, which Keras would not find when loading. Register functions that have a name, and "
-            "classes, with keras.saving.register_keras_serializable."
+            f"it holds {refused!r}, which would not be read when loading. Register functions that have a name, and "
+            "classes, with keras.saving.register_keras_serializable; a layer that runs programs of its own, a Lambda "
+            "for example, make a class of yours."
         )
     return {"config": config}
 
 
 def decode_keras(config):
-    for unknown in _unknown_to_keras(config):
-        raise ValueError(
-            "Expected classes and functions of Keras, or registered with keras.saving.register_keras_serializable. "
-            f"Received: {unknown!r}"
-        )
+    check_keras(config)
     return keras.saving.deserialize_keras_object(config, safe_mode=True)
 
 
-def _unknown_to_keras(config):
-    """Yields the names of what, in the config of a Keras object, is neither of Keras nor registered.
+def check_keras(config):
+    """Raises ValueError if, anywhere in a config that Keras is to read, there is what no file of ours may bring.
 
-    Keras would say so when loading; this says it when saving. It also keeps those versions of Keras that import any
-    module named in a file from doing so.
+    May: layers, models, initializers, regularizers, constraints, dtype policies, losses, metrics, optimizers and
+    activation functions of Keras, and all that is registered. May not: layers that execute or load something (Lambda,
+    TFSMLayer and their kind), the path of a vocabulary, functions that are none of tensors.
     """
+    for refused in _refused(config):
+        raise NotReadableError(
+            "Expected layers and functions of Keras that bring no programs or files, or those registered with "
+            f"keras.saving.register_keras_serializable. Received: {refused!r}"
+        )
+
+
+def _refused(config):
+    """Yields the names of what, in the config of a Keras object, may not be read."""
     if isinstance(config, dict):
-        if "class_name" in config and not _is_known_to_keras(config):
-            yield config["config"] if config["class_name"] == "function" else config["class_name"]
+        if "class_name" in config and not _may_be_read(config):
+            yield config.get("config") if config["class_name"] == "function" else config["class_name"]
         config = list(config.values())
     if isinstance(config, (list, tuple)):
         for item in config:
-            yield from _unknown_to_keras(item)
+            yield from _refused(item)
 
 
-def _is_known_to_keras(config):
-    name, registered = str(config["class_name"]), keras.saving.get_registered_object
-    if name == "function":
-        return hasattr(keras.activations, str(config["config"])) or registered(config["config"]) is not None
-    if name in ("TFSMLayer", "TorchModuleWrapper"):  # bring programs of their own
+def _may_be_read(config):
+    name, module, inner = config["class_name"], config.get("module"), config.get("config")
+    if not isinstance(name, str):
         return False
-    if name.startswith("__"):  # Keras's words for tensors, slices and the like
-        return name not in ("__lambda__", "__typespec__")
-    package, _, path = f"{config.get('module')}.{name}".partition(".")
+    if name.startswith("__"):
+        return name in _VALUES
+    if name == "function":
+        return isinstance(inner, str) and _is_function_of_tensors(inner, module)
+    registered_name = config.get("registered_name", name)
+    found = isinstance(registered_name, str) and keras.saving.get_registered_object(registered_name)
+    if not found:
+        found = _of_keras(module, name)
+        if not (isinstance(found, type) and issubclass(found, _KINDS)):
+            return False
+    reads_a_file = isinstance(inner, dict) and isinstance(inner.get("vocabulary"), str)
+    return not reads_a_file and not (isinstance(found, type) and issubclass(found, _PROGRAMS))
+
+
+def _is_function_of_tensors(name, module):
+    if keras.saving.get_registered_object(name) is not None:
+        return True
+    # Keras writes its own functions as those of "builtins".
+    modules = [f"keras.{space.__name__.rpartition('.')[2]}" for space in _FUNCTION_MODULES]
+    found = [_of_keras(space, name) for space in (modules if module in (None, "builtins") else [module])]
+    known = [
+        function
+        for space in _FUNCTION_MODULES
+        for public, function in vars(space).items()
+        if isinstance(function, types.FunctionType) and public not in _NO_FUNCTIONS
+    ]
+    return any(function is other for function in found for other in known)
+
+
+def _of_keras(module, name):
+    """What stands under a name in a module of Keras's, as far as it is imported; None if nothing does."""
+    package, _, path = f"{module}.{name}".partition(".")
     try:
-        of_keras = package == "keras" and isinstance(operator.attrgetter(path)(keras), type)
+        return operator.attrgetter(path)(keras) if package == "keras" else None
     except AttributeError:
-        of_keras = False
-    return of_keras or registered(config.get("registered_name")) is not None
+        return None

@@ -11,7 +11,7 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_flows import transformers
 from tfp_flows.saving.allow_list import BASES, CLASSES, TF_KERAS, find, name_of
-from tfp_flows.saving.keras_objects import NotWritableError
+from tfp_flows.saving.keras_objects import NotReadableError, NotWritableError
 
 # Arguments not written where they are the default: None, functions of TFP, and its `object()` for "not given". Other
 # defaults are written, for a later version may have others.
@@ -26,20 +26,35 @@ def encode_object(value):
             f"the class {cls.__name__} could not be found when loading. Register it with "
             "keras.saving.register_keras_serializable (which asks for a method get_config: `return self.parameters`)."
         )
-    return {"class_path": name, "arguments": _arguments(value)}
+    arguments = _arguments(value)
+    if _holds_class_name(arguments):
+        raise NotWritableError("it was given the configuration of a Keras object. Pass the object itself.")
+    return {"class_path": name, "arguments": arguments}
 
 
 def decode_object(class_path, arguments):
     cls = find(class_path, CLASSES)
     if not (isinstance(cls, type) and issubclass(cls, BASES)):
-        raise ValueError(
+        raise NotReadableError(
             "Expected the name of a bijector, distribution, transformer, linear operator or kernel: of tfp_flows, TFP "
             f"or TensorFlow, or registered with keras.saving.register_keras_serializable. Received: {class_path!r}"
+        )
+    if _holds_class_name(arguments):
+        raise NotReadableError(
+            "Expected Keras objects to be written as such, not as configurations, of which constructors make objects "
+            f"by rules of their own. Received: arguments of {class_path!r} with a 'class_name'"
         )
     value = cls(**arguments)
     if isinstance(value, tfb.AutoregressiveNetwork) and value.event_shape is not None:
         value.build(tf.TensorShape([None, *value.event_shape]))  # so that its weights are there to be loaded
     return value
+
+
+def _holds_class_name(value):
+    """Whether a value has, anywhere in it, a dictionary of which Keras or tf_keras would make an object."""
+    if isinstance(value, dict):
+        return isinstance(value.get("class_name"), str) or any(map(_holds_class_name, value.values()))
+    return isinstance(value, (list, tuple)) and any(map(_holds_class_name, value))
 
 
 @functools.singledispatch

@@ -3,11 +3,12 @@
 import base64
 import collections
 
+import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows.saving.allow_list import FUNCTIONS, find, name_of
-from tfp_flows.saving.keras_objects import NotWritableError
+from tfp_flows.saving.allow_list import FUNCTIONS, find, is_function_of_a_tensor, name_of
+from tfp_flows.saving.keras_objects import NotReadableError, NotWritableError
 
 # Numbers and tensors.
 
@@ -37,6 +38,11 @@ def encode_tensor(value):
 
 def encode_function(value):
     name = name_of(value, FUNCTIONS)
+    if name is not None and not _may_be_called(name, value):
+        raise NotWritableError(
+            "of the functions of TensorFlow and Keras those of one tensor can be written. Register a function of your "
+            "own that calls it with keras.saving.register_keras_serializable."
+        )
     if name is None:
         what = "a lambda has no name to be found under" if value.__name__ == "<lambda>" else "it could not be found"
         raise NotWritableError(
@@ -48,12 +54,17 @@ def encode_function(value):
 
 def decode_function(name):
     function = find(name, FUNCTIONS)
-    if not callable(function) or isinstance(function, type):
-        raise ValueError(
-            f"Expected the name of a function in {', '.join(FUNCTIONS)}, or of one registered with "
+    if not callable(function) or isinstance(function, type) or not _may_be_called(name, function):
+        raise NotReadableError(
+            f"Expected the name of a function of one tensor in {', '.join(FUNCTIONS)}, or of one registered with "
             f"keras.saving.register_keras_serializable. Received: {name!r}"
         )
     return function
+
+
+def _may_be_called(name, function):
+    registered = keras.saving.get_registered_object(name) is function
+    return registered or is_function_of_a_tensor(function)
 
 
 # Values that JSON has no word for.
