@@ -14,6 +14,7 @@ from tfp_flows.model import export, first_step, pipelines, training
 from tfp_flows.model.compiled import CompiledMethods
 from tfp_flows.model.inputs import DataSpec
 from tfp_flows.model.objectives import BitsPerDim, as_loss, as_objective
+from tfp_flows.saving.keras_objects import check_keras
 from tfp_flows.tracking import build_networks, layers_of
 
 
@@ -162,6 +163,7 @@ class FlowModel(keras.Model):
 
     def compile_from_config(self, config):
         # Keras leaves a model with a `compile` of its own uncompiled when loading.
+        check_keras(config)
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
@@ -421,6 +423,8 @@ class FlowModel(keras.Model):
 
     @classmethod
     def from_config(cls, config):
+        if "distribution" not in config:
+            raise ValueError(f"Expected the configuration of a FlowModel. Received: {sorted(config)}")
         return cls(saving.from_config(config["distribution"]), name=config.get("name"))
 
     def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
