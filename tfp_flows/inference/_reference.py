@@ -5,32 +5,34 @@ import tensorflow as tf
 
 
 def predicted_points(x, context, rng):
-    """Points made from the observations of a random half of the rows, and from the truths of the other half.
+    """A rough draw from the posterior for every context, made from other rows: `[n, D]`.
 
-    On the other half the truths are regressed on the context, by least squares on random features of it. A point is the
-    prediction for the row's own context plus one of the residuals: a rough draw from the posterior. It is independent
-    of the row's own truth given the context, so that a right density gives uniform ranks whatever the quality of the
-    fit; and it depends on the context, without which a density that ignores the context would pass.
+    The rows are split at random in two halves. On each the truths are regressed on the context, by least squares on
+    random features of it; for the other half the points are the predictions, plus a residual drawn from the fitted
+    half. So a point is independent of its row's own truth given the context, and a right density gives uniform ranks
+    however poor the fit; and it depends on the context, without which a density that ignores the context would pass.
 
     Shapes: x `[n, D]`, context None or arrays `[n, ...]`.
-
-    Returns: the indices of the rows, `[n // 2]`, and their points, `[n // 2, D]`.
     """
     n = len(x)
     order = rng.permutation(n)
-    fitted, rows = order[n // 2 :], order[: n // 2]
-    features = np.ones([n, 1]) if context is None else _random_features(context, fitted, min(50, n // 20), rng)
-    predicted = features @ np.linalg.lstsq(features[fitted], x[fitted], rcond=None)[0]
-    return rows, predicted[rows] + (x - predicted)[rng.choice(fitted, len(rows))]
+    halves = order[: (n + 1) // 2], order[(n + 1) // 2 :]
+    features = np.ones([n, 1]) if context is None else _random_features(context, min(50, n // 20), rng)
+    points = np.zeros(x.shape)  # a single row has no other: any point will do
+    for fitted, rows in (halves, halves[::-1]):
+        if len(fitted):
+            predicted = features @ np.linalg.lstsq(features[fitted], x[fitted], rcond=None)[0]
+            points[rows] = predicted[rows] + (x - predicted)[rng.choice(fitted, len(rows))]
+    return points
 
 
-def _random_features(context, fitted, size, rng):
+def _random_features(context, size, rng):
     """1 and tanh(W c + b) with random W and b, `[n, 1 + size]`; each number of c on a unit scale."""
     leaves = tf.nest.flatten(context)
     total = rng.normal(size=size)
     for leaf in leaves:
         leaf = leaf.reshape(len(leaf), -1)
-        some = leaf[fitted[:1000]].astype(np.float64)
+        some = leaf[:: max(1, len(leaf) // 1000)].astype(np.float64)  # enough for a scale
         scale = some.std(0)
         weights = rng.normal(size=[leaf.shape[1], size]) / np.sqrt(leaf.shape[1] * len(leaves))
         weights /= np.where(scale > 0, scale, 1)[:, np.newaxis]  # a constant column tells nothing

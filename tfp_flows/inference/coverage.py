@@ -190,9 +190,9 @@ def expected_coverage(
     The number of draws for the same context that are nearer than the truth to a reference point is uniform on
     0 ... `num_samples`, if the density is right and the point independent of the truth given the context.
 
-    Half of the points are further draws from the flow. The other half are predictions from the context, fitted to the
-    first half's truths: a density that ignores the context is found only by points that depend on it, and a density
-    with mass where no truth is only by points that do not come from it. Which rows are which is random.
+    The point is a rough prediction of the truth from the context, by a regression fitted to other rows, plus one of its
+    residuals. So it depends on the context, without which a density that ignores the context would pass, and not on the
+    flow, from which faults could cancel.
 
     Distances are Euclidean, each coordinate in units of the standard deviation of the draws and the truth together
     (unchanged where they are all equal). Equal distances are treated as equal values in `rank_statistics`.
@@ -218,13 +218,10 @@ def expected_coverage(
     x, context = as_rows(model, x, context)
     x = x.reshape(len(x), -1).astype(np.float64)
     rng = random_generator(seed)
-    predicted, points = predicted_points(x, context, rng)
-    reference = np.full(x.shape, np.nan)
-    reference[predicted] = points
+    points = predicted_points(x, context, rng)
     ranks = []
-    for rows, draws in _draws(model, len(x), context, num_samples + 1, batch_size, seed):
-        truths, further, draws = x[rows], draws[0], draws[1:]
-        point = np.where(np.isnan(reference[rows]), further, reference[rows])
+    for rows, draws in _draws(model, len(x), context, num_samples, batch_size, seed):
+        truths, point = x[rows], points[rows]
         # A scale that truth and draws enter alike: one made from the truths alone would make the truth special.
         scale = np.std(np.concatenate([truths[np.newaxis], draws]), 0)
         scale = np.where(scale > 0, scale, 1)

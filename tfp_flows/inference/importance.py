@@ -130,8 +130,8 @@ def importance_sample(flow, target_log_prob, num_samples, context=None, batch_si
     Warns: UserWarning if the Pareto shape k exceeds 0.7, or is unknown because the draws are too few.
 
     Raises: ValueError for numbers that are not positive integers; for a context that is missing, unexpected, a batch,
-      NaN or infinite; for a target whose values are not `[n]`, NaN, +inf, or -inf everywhere; and for a flow whose
-      log-densities are not finite.
+      NaN or infinite; for a target whose values are not `[n]`, NaN, +inf, or -inf everywhere; and for a flow with
+      non-finite draws or log-densities.
 
     Source: Vehtari et al. 2024, arXiv 1507.02646.
 
@@ -150,10 +150,11 @@ def importance_sample(flow, target_log_prob, num_samples, context=None, batch_si
     samples, log_weights = [], []
     for size, batch_seed in batches(num_samples, batch_size, seed):
         theta, log_q = model.sample_and_log_prob(size, context, seed=batch_seed)
-        if not np.isfinite(log_q).all():
+        finite = np.isfinite(log_q) & np.isfinite(theta.numpy().reshape(size, -1)).all(1)
+        if not finite.all():
             raise ValueError(
-                f"Expected finite log-densities of the flow at its draws. Received: {np.isnan(log_q).sum()} NaN, "
-                f"{np.isinf(log_q).sum()} infinite, of {size}"
+                "Expected finite draws and log-densities of the flow. "
+                f"Received: NaN or infinity in {size - finite.sum()} draws of {size}"
             )
         log_p = np.asarray(target_log_prob(theta), np.float64)
         if log_p.shape != (size,) or np.isnan(log_p).any() or np.isposinf(log_p).any():
