@@ -139,6 +139,8 @@ def test_resampling_draws_rows_by_their_weights_in_an_order_that_knows_nothing_o
         one = np.minimum(first, second) == lower
         both = one & (first != second)
         assert abs(np.mean(first[both] == lower) - 0.5) < 0.05
+    # Offset and order come from one stream: a seed and a generator made from it give the same draws.
+    np.testing.assert_array_equal(found.resample(50, seed=7), found.resample(50, seed=np.random.default_rng(7)))
     certain = inference.ImportanceSample(np.arange(3.0)[:, None], [-np.inf, 0.0, -np.inf])
     assert np.all(certain.resample(100, seed=0) == 1)
 
