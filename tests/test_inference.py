@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -10,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
+from tfp_flows.inference._reference import predicted_points
 from tfp_flows.inference.coverage import binomial_band
 
 inference = tff.inference
@@ -106,6 +108,72 @@ def test_bad_targets():
         inference.importance_sample(conditional, lambda x: x[..., 0], 10, np.zeros([4, 3]))
 
 
+def test_the_error_of_the_evidence_is_its_spread_over_many_repetitions():
+    # Few draws, so that n and n - 1 differ; weights near one, so that the logarithm is linear.
+    log_weights = 0.05 * np.random.default_rng(0).normal(size=[20_000, 4])
+    found = [inference.ImportanceSample(np.zeros([4, 1]), row) for row in log_weights]
+    stated = np.mean([one.log_evidence_std**2 for one in found])
+    assert stated / np.var([one.log_evidence for one in found]) == pytest.approx(1, abs=0.04)
+    w = np.array([1.0, 3.0])
+    error = np.std(w, ddof=1) / np.sqrt(2) / np.mean(w)
+    assert inference.ImportanceSample(np.zeros([2, 1]), np.log(w)).log_evidence_std == pytest.approx(error)
+
+
+@pytest.mark.parametrize("n", [1, 2, 20])
+def test_few_draws_are_not_called_reliable(n):
+    flow, target = gaussian([0.0], [1.0]), normal_log_prob([0.1], [1.0])
+    with pytest.warns(UserWarning, match="Too few draws"):
+        found = inference.importance_sample(flow, target, n, seed=0)
+    assert found.pareto_k == np.inf and "unknown: too few draws" in str(found)
+    assert np.isnan(found.log_evidence_std) == ("error unknown" in str(found)) == (n == 1)
+    assert found.resample(3, seed=0).shape == (3, 1)
+
+
+def test_resampling_draws_rows_by_their_weights_in_an_order_that_knows_nothing_of_the_offset():
+    found = inference.ImportanceSample(np.array([[0.0], [1.0], [2.0], [3.0]]), np.log([0.001, 1.0, 2.0, 4.999]))
+    first, second = np.array([found.resample(2, seed=seed)[:, 0] for seed in range(4000)]).T
+    for rows in (first, second):
+        np.testing.assert_allclose(np.bincount(rows.astype(int), minlength=4) / 4000, found.weights, atol=0.025)
+    # Two positions half apart: which one comes first is a fair coin, wherever the offset fell.
+    for lower in (1.0, 2.0):
+        one = np.minimum(first, second) == lower
+        both = one & (first != second)
+        assert abs(np.mean(first[both] == lower) - 0.5) < 0.05
+    # Offset and order come from one stream: a seed and a generator made from it give the same draws.
+    np.testing.assert_array_equal(found.resample(50, seed=7), found.resample(50, seed=np.random.default_rng(7)))
+    certain = inference.ImportanceSample(np.arange(3.0)[:, None], [-np.inf, 0.0, -np.inf])
+    assert np.all(certain.resample(100, seed=0) == 1)
+
+
+def test_without_a_seed_keras_sets_the_draws():
+    found = inference.ImportanceSample(np.arange(100.0)[:, None], np.zeros(100))
+    x = np.random.default_rng(0).normal(size=[50, 2])
+
+    def draws():
+        keras.utils.set_random_seed(3)
+        expected = inference.expected_coverage(tff.flows.gaussian(2, "unit"), x, num_samples=20)
+        return np.concatenate([found.resample(20)[:, 0], expected.observed])
+
+    np.testing.assert_array_equal(draws(), draws())
+
+
+def test_bad_weights():
+    for log_weights, words in [
+        ([0.0, np.nan], r"1 NaN, 0 \+inf"),
+        ([0.0, np.inf], r"0 NaN, 1 \+inf"),
+        ([-np.inf, -np.inf], r"density of 0 at every draw"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            inference.ImportanceSample(np.zeros([2, 1]), log_weights)
+        with pytest.raises(ValueError, match=words):
+            inference.pareto_shape(log_weights)
+    with pytest.raises(ValueError, match=r"Received: 2 samples, log-weights of shape \(3,\)"):
+        inference.ImportanceSample(np.zeros([2, 1]), np.zeros(3))
+    broken = gaussian([0.0, np.nan], [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"finite draws and log-densities of the flow.*in 10 draws of 10"):
+        inference.importance_sample(broken, lambda x: x[:, 0] * 0, 10)
+
+
 # Coverage
 
 
@@ -175,6 +243,291 @@ def test_coverage_wants_a_normal_base():
         inference.coverage(flow, np.ones([20, 2], "float32"))
     with pytest.raises(ValueError, match=r"Expected `levels`"):
         inference.coverage(tff.flows.nice(2), np.ones([20, 2], "float32"), levels=[0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    "n, num_samples, levels",
+    [
+        (1000, 30, None),
+        (10_000, 50, None),
+        (1000, 100, None),
+        (300, 9, None),
+        (500, 1, None),
+        (1000, 7, [0.1, 0.5, 0.93, 0.999]),
+    ],
+)
+def test_uniform_ranks_stay_in_the_band(n, num_samples, levels):
+    how = {} if levels is None else {"levels": levels}
+    generator = np.random.default_rng(1)
+    inside = [
+        inference.Ranks(generator.integers(0, num_samples, [n, 1], endpoint=True), num_samples).coverage(0, **how)
+        for _ in range(1500)
+    ]
+    # 99 %, or more where the counts are few, with three standard errors of 1500 repetitions.
+    assert np.mean([found.inside for found in inside]) > 0.9823
+    np.testing.assert_allclose(np.mean([found.observed for found in inside], 0), inside[0].nominal, atol=0.003)
+    assert np.mean([found.inside for found in inside]) < 1  # a band that nothing leaves is none
+
+
+def test_the_band_is_no_wider_than_it_says():
+    generator = np.random.default_rng(2)
+    ranks = generator.integers(0, 100, [1500, 2000, 1], endpoint=True)
+    assert np.mean([inference.Ranks(row, 100).coverage(0, confidence=0.8).inside for row in ranks]) < 0.84
+
+
+@pytest.mark.parametrize("loc, scale", [(0.0, 0.85), (0.0, 1.2), (0.15, 1.0), (-0.15, 1.0)])
+def test_ranks_find_a_density_too_narrow_too_wide_or_shifted(loc, scale):
+    generator = np.random.default_rng(3)
+
+    def inside(loc, scale):
+        truths = generator.normal(size=[1000, 1])
+        ranks = np.sum(generator.normal(loc, scale, [50, 1000, 1]) < truths, 0)
+        return inference.Ranks(ranks, 50).coverage(0).inside
+
+    assert np.mean([inside(loc, scale) for _ in range(50)]) < 0.2
+    assert np.mean([inside(0.0, 1.0) for _ in range(50)]) > 0.9
+
+
+def test_levels_are_rounded_to_what_the_ranks_resolve():
+    found = inference.Ranks(np.arange(10)[:, None], 9).coverage(0, levels=[0.01, 0.22, 0.5, 0.999])
+    np.testing.assert_allclose(found.nominal, [0.1, 0.2, 0.5, 0.9])
+    np.testing.assert_allclose(found.observed, found.nominal)
+
+
+def test_bad_ranks():
+    for ranks, words in [
+        (np.zeros([3, 1]), r"integers\. Received: shape \(3, 1\), float64"),
+        (np.zeros([3], int), r"Received: shape \(3,\)"),
+        (np.zeros([0, 1], int), r"Received: shape \(0, 1\)"),
+        (np.array([[11]]), r"from 0 to 10\. Received: 11 to 11"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            inference.Ranks(ranks, 10)
+    with pytest.raises(ValueError, match=r"Expected `coordinate` below 1\. Received: coordinate=1"):
+        inference.Ranks(np.array([[3]]), 10).coverage(1)
+
+
+def outside(function, flow, sample, repetitions):
+    """How often a test that should pass 99 % of right densities rejects this one."""
+    found = [function(flow, *sample(seed), num_samples=20, seed=seed) for seed in range(repetitions)]
+    return sum(not (one if isinstance(one, inference.Coverage) else one.coverage(0)).inside for one in found)
+
+
+@pytest.mark.parametrize("function", [inference.rank_statistics, inference.expected_coverage])
+def test_right_densities_pass(function, problem):
+    """Of 300 repetitions 3 are expected to fail; 10 or more with a probability of 0.1 %."""
+    plain = tff.FlowModel(tff.flows.gaussian(2, "unit"))
+    assert outside(function, plain, lambda seed: (np.random.default_rng(seed).normal(size=[200, 2]),), 200) < 9
+    few = outside(function, plain, lambda seed: (np.random.default_rng(seed).normal(size=[12, 2]),), 100)
+    assert few < 6
+
+    def joint(seed):
+        context, theta = problem.sample(200, seed=seed)
+        return theta, context
+
+    assert outside(function, tff.FlowModel(exact_posterior(problem)), joint, 100) < 6
+
+
+def test_expected_coverage_finds_what_other_points_would_not(problem):
+    context, theta = problem.sample(2000, seed=1)
+    # A density that ignores the context, and is right without it: points have to depend on the context.
+    prior = tff.flows.gaussian(3, "full", context_size=5, dtype=tf.float64)
+    width = np.linalg.cholesky(np.cov(np.float64(theta).T))
+    outer = [tfb.Shift(np.mean(theta, 0, np.float64)), tfb.ScaleMatvecTriL(width)]
+    prior = tfd.TransformedDistribution(prior.distribution, tfb.Chain([*outer, prior.bijector]))
+    model = tff.FlowModel(prior)
+    assert model.is_conditional
+    assert inference.rank_statistics(model, theta, context, seed=0).coverage(0).inside  # which SBC cannot see
+    assert not inference.expected_coverage(model, theta, context, seed=0).inside
+
+    # Truths at the right distances from the density's centre, all on one side: points have to differ.
+    radius = np.sqrt(np.random.default_rng(0).chisquare(2, size=1000))
+    plain = tff.flows.gaussian(2, "unit")
+    assert not inference.expected_coverage(plain, np.stack([radius, 0 * radius], -1), seed=0).inside
+    # Half of the mass where no truth is: points drawn from the density itself would have uniform ranks.
+    half = tfd.MixtureSameFamily(
+        tfd.Categorical(probs=[0.5, 0.5]), tfd.MultivariateNormalDiag([[0.0, 0.0], [50.0, 50.0]], [1.0, 1.0])
+    )
+    x = np.random.default_rng(0).normal(size=[1000, 2])
+    assert not inference.expected_coverage(half, x, seed=0).inside
+
+
+@pytest.mark.parametrize("loc, scale", [(0.0, 0.85), (0.0, 1.2), (0.5, 1.0)])
+def test_expected_coverage_finds_a_density_too_narrow_too_wide_or_shifted(loc, scale):
+    x = (np.random.default_rng(0).normal(size=[2000, 2]) - loc) / scale
+    assert not inference.expected_coverage(tff.flows.gaussian(2, "unit"), x, num_samples=50, seed=0).inside
+
+
+def test_predicted_points_depend_on_the_context_and_not_on_the_row_s_own_truth():
+    generator = np.random.default_rng(0)
+    context = {"a": generator.normal(1e4, 10, size=[1000, 3]), "b": np.ones([1000, 2, 2])}
+    x = (context["a"] - 1e4) / 10 + 0.1 * generator.normal(size=[1000, 3])
+    points = predicted_points(x, context, np.random.default_rng(1))
+    assert points.shape == (1000, 3)
+    for k in range(3):
+        assert np.corrcoef(points[:, k], x[:, k])[0, 1] > 0.8
+    for row in range(20):
+        other = x.copy()
+        other[row] += 100
+        moved = predicted_points(other, context, np.random.default_rng(1)) != points
+        assert moved.any() and not moved[row].any()
+    assert len(np.unique(predicted_points(x[:20], None, generator), axis=0)) > 5
+    assert predicted_points(x[:1], None, generator).shape == (1, 3)
+
+
+def test_atoms_have_uniform_ranks():
+    counts = tfd.Sample(tfd.Poisson(1.5), [2])
+    x = np.random.default_rng(0).poisson(1.5, size=[2000, 2]).astype("float32")
+    ranks = inference.rank_statistics(counts, x, num_samples=30, seed=0)
+    assert ranks.coverage(0).inside and ranks.coverage(1).inside
+    assert inference.expected_coverage(counts, x, num_samples=30, seed=0).inside
+
+
+def test_a_constant_column_changes_nothing():
+    flat = tfd.MultivariateNormalDiag([0.0, 3.0], [1.0, 0.0])
+    x = np.random.default_rng(0).normal(size=[500, 2])
+    x[:, 1] = 3
+    with np.errstate(all="raise"):
+        assert inference.expected_coverage(flat, x, seed=0).inside
+        assert all(inference.rank_statistics(flat, x, seed=0).coverage(k).inside for k in range(2))
+
+
+def test_draws_come_in_batches_of_bounded_size(monkeypatch):
+    model, x = tff.FlowModel(tff.flows.gaussian(2, "unit")), np.zeros([700, 2])
+    sizes, sample = [], model.sample
+    monkeypatch.setattr(model, "sample", lambda n, *a, **k: (sizes.append(n), sample(n, *a, **k))[1])
+    assert inference.rank_statistics(model, x, num_samples=1000, seed=0).ranks.shape == (700, 2)
+    assert inference.rank_statistics(model, x, num_samples=10, batch_size=300, seed=0).ranks.shape == (700, 2)
+    assert sizes == [100_000] * 7 + [3000, 3000, 1000]
+
+
+# The door
+
+
+def truths_functions():
+    return [inference.coverage, inference.rank_statistics, inference.expected_coverage]
+
+
+@pytest.mark.parametrize("function", truths_functions())
+def test_nan_is_named(function):
+    flow = tff.FlowModel(tff.flows.gaussian(2, "diag", context_size=1))
+    x, context = np.zeros([20, 2]), np.ones([20, 1])
+    bad = x.copy()
+    bad[3:5, 1] = np.nan
+    with pytest.raises(ValueError, match=r"Expected finite truths.*column 1: 2 NaN"):
+        function(flow, bad, context)
+    with pytest.raises(ValueError, match=r"Expected finite truths.*column 1 \('b'\): 2 NaN"):
+        function(flow, pd.DataFrame(bad, columns=["a", "b"]), context)
+    with pytest.raises(ValueError, match=r"Expected finite contexts.*column 0: 20 infinite"):
+        function(flow, x, context * np.inf)
+    with pytest.raises(ValueError, match=r"fit float32. Received: 40 values beyond"):
+        function(flow, x + 1e300, context)
+    for variable in flow.trainable_variables:
+        variable.assign(variable * np.nan)
+    with pytest.raises(ValueError, match=r"NaN for 20 of 20 truths, the first in row 0|2000 draws with NaN"):
+        function(flow, x, context)
+
+
+def test_truths_outside_the_support_are_named():
+    flow = tfd.TransformedDistribution(tff.flows.gaussian(1, "unit").distribution, tfb.Exp())
+    with pytest.raises(ValueError, match=r"outside the flow's support.*Received: NaN for 1 of 3 truths, .* row 1"):
+        inference.coverage(flow, [[1.0], [-1.0], [2.0]])
+    far = np.concatenate([np.full([10, 1], 3e38), np.ones([10, 1])])  # far out in the tail, in no region
+    assert np.all(inference.coverage(tff.flows.gaussian(1, "unit"), far).observed <= 0.5)
+
+
+@pytest.mark.parametrize("function", truths_functions())
+def test_truths_and_contexts_of_every_kind(function):
+    def network():
+        a, b = keras.Input((2,), name="a"), keras.Input((1,), name="b")
+        return keras.Model({"a": a, "b": b}, keras.layers.Dense(3)(keras.layers.Concatenate()([a, b])))
+
+    generator = np.random.default_rng(0)
+    x, c = generator.normal(size=[30, 2]), {"a": generator.normal(size=[30, 2]), "b": np.arange(30)[:, None]}
+    model = tff.FlowModel(tff.flows.gaussian(2, "diag", embedding=network()))
+    how = {} if function is inference.coverage else {"num_samples": 10, "seed": 0, "batch_size": 20}
+
+    def found(flow, *data):
+        result = function(flow, *data, **how)
+        return result.ranks if isinstance(result, inference.Ranks) else result.observed
+
+    for truths in (np.float32(x), tf.constant(x), pd.DataFrame(x, columns=["a", "b"]), x.tolist()):
+        for context in (
+            c,
+            {"a": pd.DataFrame(c["a"]), "b": tf.constant(c["b"])},
+            {k: v.tolist() for k, v in c.items()},
+        ):
+            np.testing.assert_array_equal(found(model, truths, context), found(model, x, c))
+    plain = tff.FlowModel(tff.flows.gaussian(2, "diag", context_size=2))
+    for context in (pd.DataFrame(c["a"]), c["a"].tolist(), tf.constant(c["a"])):
+        np.testing.assert_array_equal(found(plain, x, context), found(plain, x, c["a"]))
+    for flow, data, words in [
+        (model, (x, {"a": c["a"]}), r"dictionary of \['a', 'b'\]. Received: \['a'\]"),
+        (model, (x, c["a"]), r"dictionary of \['a', 'b'\]. Received: <class 'numpy.ndarray'>"),
+        (model, (x, {"a": c["a"], "b": c["b"][:7]}), r"Received: 30 truths and 7 contexts 'b'"),
+        (plain, (x[:9], c["a"]), r"Received: 9 truths and 30 contexts$"),
+        (plain, (x, c["a"][0]), r"Expected contexts of shape \('n', 2\). Received: shape \(2,\)"),
+        (plain, (x,), r"Expected contexts.*Received: context=None"),
+        (plain, (x[:, :1], c["a"]), r"Expected truths of shape \('n', 2\). Received: shape \(30, 1\)"),
+        (plain, (x[:0], c["a"][:0]), r"at least one row"),
+        (tff.flows.gaussian(2, "unit"), (x, c["a"]), r"Expected no context"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            found(flow, *data)
+    with pytest.raises(TypeError, match=r"Expected contexts of numbers. Received: list"):
+        found(plain, x, [["a", "b"]] * 30)
+    with pytest.raises(TypeError, match=r"Expected truths of dtype float32"):
+        found(plain, np.ones([30, 2], int), c["a"])
+    with pytest.raises(TypeError, match=r"Expected a flow whose events are one tensor"):
+        found(tfd.JointDistributionSequential([tfd.Normal(0.0, 1.0)]), x)
+
+
+def test_one_context_of_every_kind_for_importance_sampling():
+    model = tff.FlowModel(tff.flows.gaussian(1, "diag", context_size=2))
+
+    def found(context):
+        return inference.importance_sample(model, lambda x: -(x[:, 0] ** 2) / 2, 50, context, seed=0).log_evidence
+
+    for context in ([1, 2], np.array([1.0, 2.0]), tf.constant([1.0, 2.0]), pd.Series([1, 2])):
+        assert found(context) == found(np.float32([1, 2]))
+    for context, words in [
+        (None, r"Received: context=None"),
+        ([np.nan, 1.0], r"Expected finite contexts.*column 0: 1 NaN"),
+        ([1.0], r"Expected contexts of shape \('n', 2\)"),
+        ([[1.0, 2.0]], r"one context, not a batch.*\(1, 2\)"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            found(context)
+
+
+def test_seeds_that_differ_by_two_to_the_32_give_different_draws():
+    x = np.random.default_rng(0).normal(size=[50, 2])
+
+    def target(x):
+        return -tf.reduce_sum(x**2, -1) / 2
+
+    def steps(seed):
+        return inference.fit_reverse_kl(tff.flows.gaussian(2, "diag"), target, 3, 5, jit_compile=False, seed=seed)
+
+    flow = tff.flows.gaussian(2, "unit")
+    weighted = inference.importance_sample(flow, lambda x: -tf.reduce_sum(tf.abs(x), -1), 100, seed=0)
+    for draws in (
+        lambda seed: inference.importance_sample(flow, target, 100, seed=seed).samples,
+        lambda seed: weighted.resample(30, seed=seed),
+        lambda seed: inference.rank_statistics(flow, x, num_samples=30, seed=seed).ranks,
+        lambda seed: inference.expected_coverage(flow, x, num_samples=30, seed=seed).observed,
+        lambda seed: inference.expectation(flow, lambda x: x, seed=seed),
+        lambda seed: inference.moments(flow, seed=seed)[0],
+        lambda seed: inference.entropy(flow, seed=seed),
+        lambda seed: inference.kl(
+            flow, tff.flows.gaussian(2, "unit", base=tfd.Sample(tfd.StudentT(5.0, 0.0, 1.0), 2)), seed=seed
+        ),
+        lambda seed: inference.reverse_kl(flow, lambda x: -tf.reduce_sum(tf.abs(x), -1), seed=seed),
+        steps,
+    ):
+        one, same, other = (np.asarray(draws(seed)) for seed in (1, 1, 2**32 + 1))
+        np.testing.assert_array_equal(one, same)
+        assert np.any(one != other)
 
 
 # Expectations
@@ -290,8 +643,24 @@ def test_reverse_kl_reaches_the_evidence(path_gradient):
 
 
 def test_bad_variational_targets():
-    with pytest.raises(ValueError, match=r"one log-density a draw"):
-        inference.fit_reverse_kl(tff.flows.nice(2, num_layers=2), lambda x: x, num_steps=1)
+    flow = tff.flows.gaussian(2, "unit")
+    for target in (lambda x: x, lambda x: x[:, :1], lambda x: tf.reduce_sum(x)):
+        with pytest.raises(ValueError, match=r"one log-density per draw, of shape \(256,\)"):
+            inference.fit_reverse_kl(flow, target, num_steps=1, jit_compile=False)
+        with pytest.raises(ValueError, match=r"one log-density per draw, of shape \(256,\)"):
+            inference.reverse_kl(flow, target)
+    with pytest.raises(FloatingPointError, match=r"Received: nan at step 0"):
+        inference.fit_reverse_kl(flow, lambda x: x[:, 0] * np.nan, num_steps=3, jit_compile=False)
+    with pytest.raises(ValueError, match=r"Received: num_samples=0"):
+        inference.reverse_kl(flow, lambda x: x[:, 0], num_samples=0)
+
+
+def test_bad_expectations():
+    flow = tff.flows.gaussian(2, "unit")
+    with pytest.raises(ValueError, match=r"at least two samples.*Received: num_samples=1"):
+        inference.moments(flow, 1)
+    with pytest.raises(ValueError, match=r"neither p nor q takes one"):
+        inference.kl(flow, flow, context=np.ones(3))
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """What people do with a trained flow: importance sampling, coverage, expectations, variational inference.
 
-`flow` is a `FlowModel` or a `tfd.Distribution` everywhere, with the `context` that it takes, if any.
+Everywhere `flow` is a `FlowModel` or a `tfd.Distribution`, and `context` what it takes as context, if anything.
 """
 
 from tfp_flows.inference.coverage import Coverage, Ranks, coverage, expected_coverage, rank_statistics

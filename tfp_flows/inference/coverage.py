@@ -1,4 +1,4 @@
-"""Is a conditional density as wide as it says? Observed coverage against nominal, over many simulated truths."""
+"""Is a conditional density calibrated? Observed coverage against nominal, over many simulated truths."""
 
 import dataclasses
 
@@ -6,21 +6,25 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._arguments import check_positive_integers, random_generator
-from tfp_flows.inference._flow import as_model, batches
+from tfp_flows._arguments import check_positive_integers, draw_seed, is_integer, random_generator
+from tfp_flows.context import context_shape_of
+from tfp_flows.inference._band import binomial_band, check_levels
+from tfp_flows.inference._flow import as_model, as_rows, batches
+from tfp_flows.inference._reference import predicted_points
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
 @dataclasses.dataclass(frozen=True)
 class Coverage:
-    """How often regions of a nominal probability held the truth, beside the band in which a right density would lie.
+    """How often regions of a nominal probability contained the truth, with the band expected of a right density.
 
     Attributes:
       nominal: the probabilities of the regions, `[L]`.
       observed: the fractions of truths inside them, `[L]`.
-      lower, upper: the band, `[L]`; `observed` lies in it at all levels together with probability `confidence`.
-      confidence: 0.99, for one.
+      lower, upper: the band, `[L]`; for a right density `observed` lies in it at all levels together with at least the
+        probability `confidence`.
+      confidence: e.g. 0.99.
 
     Example:
 
@@ -28,8 +32,8 @@ class Coverage:
     >>> x = np.random.default_rng(0).normal(size=[1000, 3])
     >>> print(tff.inference.coverage(tff.flows.gaussian(3, "unit"), x, levels=[0.5, 0.9]))
     coverage, with the 99 % band: inside
-      0.50  0.490  0.456 to 0.544
-      0.90  0.901  0.873 to 0.925
+      0.500  0.490  0.456 to 0.544
+      0.900  0.901  0.873 to 0.925
     """
 
     nominal: np.ndarray
@@ -48,7 +52,7 @@ class Coverage:
         lines = [f"coverage, with the {100 * self.confidence:g} % band: {'inside' if self.inside else 'OUTSIDE'}"]
         for k in range(len(self.nominal)):
             band = f"{self.lower[k]:.3f} to {self.upper[k]:.3f}"
-            lines.append(f"  {self.nominal[k]:.2f}  {self.observed[k]:.3f}  {band}{'  outside' if outside[k] else ''}")
+            lines.append(f"  {self.nominal[k]:.3f}  {self.observed[k]:.3f}  {band}{'  outside' if outside[k] else ''}")
         return "\n".join(lines)
 
 
@@ -60,6 +64,8 @@ class Ranks:
       ranks: how many draws lie below the truth, `[n, D]` integers.
       num_samples: the number of draws for each truth.
 
+    Raises: ValueError unless `ranks` is `[n, D]` integers from 0 to `num_samples`, n at least 1.
+
     Example: truths that are all above the draws.
 
     >>> import numpy as np, tfp_flows as tff
@@ -70,30 +76,52 @@ class Ranks:
     ranks: np.ndarray
     num_samples: int
 
+    def __post_init__(self):
+        check_positive_integers(num_samples=self.num_samples)
+        object.__setattr__(self, "ranks", np.asarray(self.ranks))
+        ranks = self.ranks
+        if ranks.ndim != 2 or ranks.dtype.kind not in "iu" or not ranks.size:
+            raise ValueError(f"Expected `ranks` as `[n, D]` integers. Received: shape {ranks.shape}, {ranks.dtype}")
+        if ranks.min() < 0 or ranks.max() > self.num_samples:
+            raise ValueError(f"Expected `ranks` from 0 to {self.num_samples}. Received: {ranks.min()} to {ranks.max()}")
+
     def coverage(self, coordinate, levels=LEVELS, confidence=0.99):
-        """The distribution function of one coordinate's ranks beside that of the uniform distribution."""
-        # A rank r is anywhere in a cell of the unit interval; its middle stands for it.
-        return _curve((self.ranks[:, coordinate] + 0.5) / (self.num_samples + 1), levels, confidence)
+        """The distribution function of one coordinate's ranks against that of the uniform distribution.
+
+        For a right density P(rank < k) = k / (`num_samples` + 1). Each level is rounded to the nearest of these
+        probabilities, which then is the `nominal` one; with few draws several levels may become the same.
+
+        `confidence` is that of one coordinate: for all D together at 99 %, take `1 - 0.01 / D` for each.
+        """
+        size = self.ranks.shape[1]
+        if not is_integer(coordinate) or not -size <= coordinate < size:
+            raise ValueError(f"Expected `coordinate` below {size}. Received: coordinate={coordinate!r}")
+        cells = self.num_samples + 1
+        k = np.clip(np.rint(check_levels(levels, confidence) * cells), 1, cells - 1)
+        return _curve(self.ranks[:, coordinate, np.newaxis] < k, k / cells, confidence)
 
 
 def coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
-    """Coverage of the regions of highest density in the base: balls around 0, whose images hold x or not.
+    """Coverage of the regions of highest density in the base: balls around 0, mapped by the flow.
 
-    For a normal base |z|² of z = f⁻¹(x; c) is chi-squared with D degrees of freedom, if the density is right. No draws
-    are needed, and the regions are those of a density of any shape.
+    For a standard normal base |z|² of z = f⁻¹(x; c) is chi-squared with D degrees of freedom, if the density is right.
+    No draws are needed, and the regions are those of a density of any shape. The test sees the length of z only, not
+    its direction; `rank_statistics` and `expected_coverage` see other faults.
 
     Shapes: x `[n, D]`, context `[n, C]`: n truths, each with its own observation.
 
     Arguments:
       flow: a `FlowModel` or `tfd.Distribution` made by a bijector from a standard normal.
-      x: the truths, drawn from the joint distribution with their contexts.
-      context: the observations of a conditional flow.
-      levels: the nominal probabilities, between 0 and 1.
+      x: the truths, drawn from the joint distribution with their contexts: an array, a tensor, a list or a frame.
+      context: the observations of a conditional flow; a dictionary of arrays where its embedding takes one.
+      levels: the nominal probabilities, between 0 and 1, ascending.
       confidence: the probability that the whole curve of a right density lies in the band.
 
-    Returns: a `Coverage`; print it, or draw it by `tff.plotting.coverage`.
+    Returns: a `Coverage`; print it, or draw it with `tff.plotting.coverage`.
 
-    Raises: ValueError for another base than a standard normal, and for levels outside 0 to 1; as `FlowModel.inverse`.
+    Raises: ValueError for a base other than a standard normal, for levels outside 0 to 1, for truths and contexts of
+      the wrong shapes, of different lengths, or with NaN or infinite values, and where z is NaN; TypeError for integer
+      truths, and for a flow without a bijector.
 
     Example:
 
@@ -104,29 +132,36 @@ def coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
     >>> tff.inference.coverage(tff.flows.gaussian(3, "unit"), 1.1 * x).inside  # a density too narrow
     False
     """
+    levels = check_levels(levels, confidence)
     model = as_model(flow)
-    z = model.inverse(x, context)
-    base = model.distribution.distribution
-    normal = tfd.MultivariateNormalDiag(tf.zeros(z.shape[-1], z.dtype))
-    if not np.allclose(base.log_prob(z[:10]), normal.log_prob(z[:10]), rtol=1e-3, atol=1e-3):
-        raise ValueError(f"Expected a standard normal as base. Received: {base}")
-    radius = tf.reduce_sum(tf.cast(z, tf.float64) ** 2, -1)
-    return _curve(tfd.Chi2(tf.constant(z.shape[-1], tf.float64)).cdf(radius).numpy(), levels, confidence)
+    x, context = as_rows(model, x, context)
+    z = model.inverse(x, context).numpy().astype(np.float64)
+    _check_standard_normal(model.distribution.distribution, z.shape[1:])
+    z = z.reshape(len(z), -1)
+    _check_no_nan(z, "z of every truth", "it lies outside the flow's support, or the flow's weights are NaN")
+    radius = np.sum(z**2, -1)  # infinite where the truth is beyond all that the base can reach: in no region
+    probability = tfd.Chi2(np.float64(z.shape[1])).cdf(radius).numpy()
+    return _curve(probability[:, np.newaxis] <= levels, levels, confidence)
 
 
-def rank_statistics(flow, x, context=None, num_samples=100, batch_size=1000, seed=None):
+def rank_statistics(flow, x, context=None, num_samples=100, batch_size=None, seed=None):
     """Simulation-based calibration: the rank of every coordinate of x among draws for the same context.
 
-    Shapes: x `[n, D]`, context `[n, C]`.
+    A truth equal to some draws, as where the density has atoms, gets a rank drawn uniformly from those it could have,
+    so that ranks stay uniform.
+
+    Shapes: x `[n, D]`, context `[n, C]`. Events of other shapes are taken flat.
 
     Arguments:
       flow: a `FlowModel` or `tfd.Distribution`.
       x, context: truths and their observations, as in `coverage`.
-      num_samples: how many draws for each truth.
-      batch_size: how many truths at once.
+      num_samples: the number of draws for each truth.
+      batch_size: how many truths at once; None for as many as take 100,000 draws.
       seed: an integer; drawn if None.
 
-    Returns: `Ranks`; draw them by `tff.plotting.ranks`.
+    Returns: `Ranks`; draw them with `tff.plotting.ranks`.
+
+    Raises: as `coverage`, and ValueError for draws that are NaN or infinite.
 
     Source: Talts et al. 2018, arXiv 1804.06788, algorithm 1.
 
@@ -138,25 +173,35 @@ def rank_statistics(flow, x, context=None, num_samples=100, batch_size=1000, see
     >>> ranks.ranks.shape, ranks.coverage(0).inside
     ((1000, 2), True)
     """
-    check_positive_integers(num_samples=num_samples, batch_size=batch_size)
-    ranks = [
-        np.sum(draws < truths, 0)
-        for truths, draws in _truths_and_draws(flow, x, context, num_samples, batch_size, seed)
-    ]
-    return Ranks(np.concatenate(ranks), num_samples)
+    check_positive_integers(num_samples=num_samples)
+    model, seed = as_model(flow), draw_seed(seed)
+    x, context = as_rows(model, x, context)
+    x = x.reshape(len(x), -1).astype(np.float64)
+    rng = random_generator(seed)
+    batched = _draws(model, len(x), context, num_samples, batch_size, seed)
+    return Ranks(np.concatenate([_ranks(x[rows], draws, rng) for rows, draws in batched]), num_samples)
 
 
 def expected_coverage(
-    flow, x, context=None, num_samples=100, levels=LEVELS, confidence=0.99, batch_size=1000, seed=None
+    flow, x, context=None, num_samples=100, levels=LEVELS, confidence=0.99, batch_size=None, seed=None
 ):
     """Coverage of balls around random points that reach to the truth: the test of TARP, for a density of any kind.
 
-    Of the draws for the same context a fraction f is nearer than the truth to a point drawn in the box of all truths; f
-    is uniform if the density is right. Coordinates are measured in units of the box.
+    The number of draws for the same context that are nearer than the truth to a reference point is uniform on
+    0 ... `num_samples`, if the density is right and the point independent of the truth given the context.
 
-    Arguments: as `rank_statistics` and `coverage`.
+    The point is a rough prediction of the truth from the context, by a regression fitted to other rows, plus one of its
+    residuals. So it depends on the context, without which a density that ignores the context would pass, and not on the
+    flow, from which faults could cancel.
 
-    Returns: a `Coverage`.
+    Distances are Euclidean, each coordinate in units of the standard deviation of the draws and the truth together
+    (unchanged where they are all equal). Equal distances are treated as equal values in `rank_statistics`.
+
+    Arguments: as `rank_statistics` and `coverage`; levels are rounded as in `Ranks.coverage`.
+
+    Returns: a `Coverage`; print it, or draw it with `tff.plotting.coverage`.
+
+    Raises: as `rank_statistics`.
 
     Source: Lemos et al. 2023, arXiv 2302.03026, algorithm 2.
 
@@ -167,59 +212,71 @@ def expected_coverage(
     >>> tff.inference.expected_coverage(tff.flows.gaussian(2, "unit"), x, seed=0).inside
     True
     """
-    check_positive_integers(num_samples=num_samples, batch_size=batch_size)
-    low, high = np.min(x, 0), np.max(x, 0)
-    rng, fractions = random_generator(seed), []
-    for truths, draws in _truths_and_draws(flow, x, context, num_samples, batch_size, seed):
-        points = rng.uniform(low, high, truths.shape)
-        of_draws, of_truths = (np.sum(((part - points) / (high - low)) ** 2, -1) for part in (draws, truths))
-        fractions.append((np.sum(of_draws < of_truths, 0) + 0.5) / (num_samples + 1))
-    return _curve(np.concatenate(fractions), levels, confidence)
+    check_positive_integers(num_samples=num_samples)
+    check_levels(levels, confidence)
+    model, seed = as_model(flow), draw_seed(seed)
+    x, context = as_rows(model, x, context)
+    x = x.reshape(len(x), -1).astype(np.float64)
+    rng = random_generator(seed)
+    points = predicted_points(x, context, rng)
+    ranks = []
+    for rows, draws in _draws(model, len(x), context, num_samples, batch_size, seed):
+        truths, point = x[rows], points[rows]
+        # A scale that truth and draws enter alike: one made from the truths alone would make the truth special.
+        scale = np.std(np.concatenate([truths[np.newaxis], draws]), 0)
+        scale = np.where(scale > 0, scale, 1)
+        of_truths, of_draws = (np.sum(((part - point) / scale) ** 2, -1) for part in (truths, draws))
+        ranks.append(_ranks(of_truths, of_draws, rng))
+    return Ranks(np.concatenate(ranks)[:, np.newaxis], num_samples).coverage(0, levels, confidence)
 
 
-def _truths_and_draws(flow, x, context, num_samples, batch_size, seed):
-    """Yields truths `[b, D]` and draws for their contexts `[num_samples, b, D]`."""
-    model, x, start = as_model(flow), np.asarray(x), 0
-    for size, batch_seed in batches(len(x), batch_size, seed):
+def _draws(model, n, context, num_samples, batch_size, seed):
+    """Yields a slice of the n truths and flat draws for their contexts, `[num_samples, b, D]` float64."""
+    batch_size = max(1, 100_000 // num_samples) if batch_size is None else batch_size
+    check_positive_integers(batch_size=batch_size)
+    start = 0
+    for size, batch_seed in batches(n, batch_size, seed):
         rows = slice(start, start + size)
         start += size
         if context is None:
-            draws = model.sample(num_samples * size, seed=batch_seed).numpy().reshape(num_samples, size, -1)
+            draws = model.sample(num_samples * size, seed=batch_seed)
         else:
             part = tf.nest.map_structure(lambda leaf, rows=rows: leaf[rows], context)
-            draws = model.sample(num_samples, part, seed=batch_seed).numpy()
-        yield x[rows], draws
+            draws = model.sample(num_samples, part, seed=batch_seed)
+        draws = draws.numpy().reshape(num_samples, size, -1).astype(np.float64)
+        if not np.isfinite(draws).all():
+            raise ValueError(
+                f"Expected finite draws from the flow. Received: {np.isnan(draws).any(-1).sum()} draws with NaN, "
+                f"{np.isinf(draws).any(-1).sum()} with infinity, among {num_samples * size}"
+            )
+        yield rows, draws
 
 
-def _curve(uniform, levels, confidence):
-    """The coverage from numbers that are uniform between 0 and 1 if the density is right."""
-    levels = np.asarray(levels, np.float64)
-    if levels.ndim != 1 or not np.all((levels > 0) & (levels < 1)) or not np.all(np.diff(levels) > 0):
-        raise ValueError(f"Expected `levels` between 0 and 1, ascending. Received: levels={levels}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"Expected `confidence` between 0 and 1. Received: confidence={confidence!r}")
-    observed = np.mean(np.asarray(uniform)[:, None] <= levels, 0)
-    lower, upper = binomial_band(len(uniform), levels, confidence)
-    return Coverage(levels, observed, lower, upper, confidence)
+def _ranks(truths, draws, rng):
+    """How many draws `[num_samples, ...]` lie below the truths `[...]`; of equal ones a random number, all alike."""
+    return np.sum(draws < truths, 0) + rng.integers(0, np.sum(draws == truths, 0), endpoint=True)
 
 
-def binomial_band(n, levels, confidence):
-    """The band that the distribution function of n uniform numbers stays in, at all levels, with this probability.
+def _curve(inside, nominal, confidence):
+    """The coverage from `inside` `[n, L]`: whether a region of a nominal probability holds the truth."""
+    lower, upper = binomial_band(len(inside), nominal, confidence)
+    return Coverage(nominal, np.count_nonzero(inside, 0) / len(inside), lower, upper, confidence)
 
-    At every level the count is binomial. The probability of each tail is chosen, by simulation, so small that a curve
-    leaves the band anywhere with the probability 1 - `confidence`; bands for each level alone would lose it more often.
 
-    Source: Säilynoja et al. 2022, arXiv 2103.10522, algorithm 1.
-    """
-    counts = np.arange(n + 1)
-    # P(count ≤ k) at every level, `[L, n + 1]`.
-    cdf = tfd.Binomial(np.float64(n), probs=levels[:, None]).cdf(counts.astype(np.float64)).numpy()
-    survival = 1 - np.concatenate([np.zeros([len(levels), 1]), cdf[:, :-1]], 1)  # P(count ≥ k)
-    tail = np.minimum(cdf, survival)
-    curves = np.random.default_rng(0).multinomial(n, np.diff([0, *levels, 1]), size=10_000)[:, :-1].cumsum(1)
-    smallest = np.min(tail[np.arange(len(levels)), curves], 1)
-    # Counts at the very threshold stay inside, so that the band is never too narrow.
-    inside = tail >= np.quantile(smallest, 1 - confidence, method="lower")
-    lower = np.argmax(inside, 1)
-    upper = n - np.argmax(inside[:, ::-1], 1)
-    return lower / n, upper / n
+def _check_standard_normal(base, event_shape):
+    """Raises ValueError unless a base has the density of a standard normal at some random points."""
+    z = np.random.default_rng(0).normal(size=[10, *event_shape])
+    expected = np.sum(-0.5 * z**2 - 0.5 * np.log(2 * np.pi), tuple(range(1, z.ndim)))
+    found = None if context_shape_of(base) is not None else base.log_prob(tf.cast(z, base.dtype)).numpy()
+    if found is None or found.shape != expected.shape or not np.allclose(found, expected, rtol=1e-3, atol=1e-3):
+        raise ValueError(f"Expected a standard normal as base. Received: {base}")
+
+
+def _check_no_nan(values, what, reason):
+    """Raises ValueError if there are rows with NaN, and says how many and which is the first."""
+    rows = np.flatnonzero(np.isnan(values).any(-1))
+    if len(rows):
+        raise ValueError(
+            f"Expected {what} to be a number; where it is NaN, {reason}. "
+            f"Received: NaN for {len(rows)} of {len(values)} truths, the first in row {rows[0]}"
+        )

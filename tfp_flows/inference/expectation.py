@@ -1,4 +1,4 @@
-"""Expectations under a flow as functions of its parameters: means over draws x = f(z), differentiable through f."""
+"""Expectations under a flow, estimated from draws x = f(z) and differentiable in the flow's parameters."""
 
 import tensorflow as tf
 
@@ -10,16 +10,16 @@ from tfp_flows.inference._flow import as_distribution
 def expectation(flow, fn, num_samples=1000, context=None, seed=None):
     """E[F(x)] as the mean of F(f(z_i)), with z_i from the base.
 
-    The gradient for the flow's parameters goes through the draws, and is that of the expectation: the draws of the base
-    do not depend on them. Use it inside a `tf.GradientTape` or a `tf.function`.
+    The gradient with respect to the flow's parameters goes through the draws and is an unbiased estimate of that of the
+    expectation, since the base does not depend on them. Use it inside a `tf.GradientTape` or a `tf.function`.
 
     Shapes: fn takes `[n, D]` to `[n, ...]`, the result is `[...]`; with contexts `[B, C]`, x is `[n, B, D]`.
 
     Arguments:
-      flow: a `FlowModel` or `tfd.Distribution`, reparametrized, as every flow over a normal base is.
+      flow: a `FlowModel` or `tfd.Distribution`; for gradients a reparameterized one, as every flow over a normal base.
       fn: F, a function of tensors, or a structure of results.
       num_samples: the number of draws.
-      context: of a conditional flow.
+      context: the context of a conditional flow, `[C]` or `[B, C]`.
       seed: an integer or `[2]` integers; drawn if None.
 
     Raises: ValueError if `num_samples` is not a positive integer.
@@ -41,7 +41,11 @@ def expectation(flow, fn, num_samples=1000, context=None, seed=None):
 
 
 def moments(flow, num_samples=1000, context=None, seed=None):
-    """The mean `[..., D]` and the covariance `[..., D, D]`, by draws; differentiable, see `expectation`.
+    """The mean `[..., D]` and the covariance `[..., D, D]` from draws; differentiable, see `expectation`.
+
+    The covariance is the unbiased sample covariance, with n - 1 in the denominator.
+
+    Raises: ValueError if `num_samples` is not an integer of at least 2.
 
     Example:
 
@@ -51,20 +55,22 @@ def moments(flow, num_samples=1000, context=None, seed=None):
     (TensorShape([3]), TensorShape([3, 3]))
     """
     check_positive_integers(num_samples=num_samples)
+    if num_samples < 2:
+        raise ValueError(f"Expected at least two samples for a covariance. Received: num_samples={num_samples}")
     x = as_distribution(flow, context).sample(num_samples, seed=stateless_seed(seed))
     mean = tf.reduce_mean(x, 0)
     return mean, tf.einsum("n...i,n...j->...ij", x - mean, x - mean) / (num_samples - 1)
 
 
 def entropy(flow, num_samples=1000, context=None, seed=None):
-    """-E[log q(x)], in nats, by draws; `[]`, or `[B]` for contexts `[B, C]`.
+    """-E[log q(x)], in nats, from draws; `[]`, or `[B]` for contexts `[B, C]`.
 
     Its gradient has two parts: through the draws, and through the parameters of log q at the draws. With the draws held
-    fixed only the second would be left, E[∂ log q / ∂φ], which is zero for every flow.
+    fixed only the second, E[∂ log q / ∂φ], would remain, which is zero for every flow.
 
-    Arguments, errors: see `expectation`.
+    Arguments and errors: see `expectation`.
 
-    Example: the entropy of a normal in one dimension of width e is that of the standard normal, and one.
+    Example: the entropy of a normal grows by one for each unit of its log-scale.
 
     >>> import tensorflow as tf, tfp_flows as tff
     >>> flow = tff.flows.gaussian(1, "diag")
@@ -79,11 +85,13 @@ def entropy(flow, num_samples=1000, context=None, seed=None):
 
 
 def kl(p, q, num_samples=1000, context=None, seed=None):
-    """KL(p || q) = E_p[log p(x) - log q(x)], in nats, by draws from p; differentiable for the parameters of both.
+    """KL(p || q) = E_p[log p(x) - log q(x)], in nats, from draws of p; differentiable in the parameters of both.
 
     Arguments:
-      p, q: each a `FlowModel` or `tfd.Distribution`; those that take a context get it.
+      p, q: each a `FlowModel` or `tfd.Distribution`; the context goes to those that take one.
       num_samples, context, seed: see `expectation`.
+
+    Raises: as `expectation`, and ValueError for a context where neither takes one.
 
     Example:
 
@@ -94,6 +102,8 @@ def kl(p, q, num_samples=1000, context=None, seed=None):
     """
     check_positive_integers(num_samples=num_samples)
     p, q = (as_distribution(part) for part in (p, q))
+    if context is not None and all(context_shape_of(part) is None for part in (p, q)):
+        raise ValueError(f"Expected no context, since neither p nor q takes one. Received: context={type(context)}")
     p, q = (part if context_shape_of(part) is None else as_distribution(part, context) for part in (p, q))
     x, log_p = p.experimental_sample_and_log_prob(num_samples, seed=stateless_seed(seed))
     return tf.reduce_mean(log_p - q.log_prob(x), 0)

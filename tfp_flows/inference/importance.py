@@ -1,14 +1,15 @@
-"""Importance sampling: a flow as proposal for a density that is known up to its normalization, the evidence."""
+"""Importance sampling: a flow as the proposal for a density known up to its normalization, the evidence."""
 
 import dataclasses
 import warnings
 
 import numpy as np
+import tensorflow as tf
 
-from tfp_flows._arguments import check_positive_integers, random_generator
-from tfp_flows.inference._flow import as_model, batches
+from tfp_flows._arguments import check_positive_integers, draw_seed, random_generator
+from tfp_flows.inference._flow import as_contexts, as_model, batches
 
-# Above it the error of the mean shrinks too slowly with the number of draws to be relied on (Vehtari et al. 2024).
+# Above it the error of the mean shrinks too slowly with the number of draws to be reliable (Vehtari et al. 2024).
 RELIABLE = 0.7
 
 
@@ -18,7 +19,10 @@ class ImportanceSample:
 
     Attributes:
       samples: θ, `[n, D]`.
-      log_weights: log w, `[n]`, in nats.
+      log_weights: log w, `[n]`, in nats; -inf for draws where the target has no density.
+
+    Raises: ValueError unless there is one log-weight for each of the samples, at least one, none of them NaN or +inf,
+      and not all of them -inf.
 
     Example:
 
@@ -31,6 +35,16 @@ class ImportanceSample:
     samples: np.ndarray
     log_weights: np.ndarray
 
+    def __post_init__(self):
+        object.__setattr__(self, "samples", np.asarray(self.samples))
+        object.__setattr__(self, "log_weights", np.asarray(self.log_weights, np.float64))
+        n, shape = len(self.samples), self.log_weights.shape
+        if n < 1 or shape != (n,):
+            raise ValueError(
+                f"Expected one log-weight for each sample. Received: {n} samples, log-weights of shape {shape}"
+            )
+        _check_log_weights(self.log_weights)
+
     @property
     def log_evidence(self):
         """log Z, the logarithm of the mean weight, in nats."""
@@ -39,19 +53,22 @@ class ImportanceSample:
 
     @property
     def log_evidence_std(self):
-        """The standard error of `log_evidence`: that of the mean weight over that mean, √((n / ESS - 1) / (n - 1))."""
-        n = len(self.log_weights)
-        return float(np.sqrt(max(0.0, n / self.ess - 1) / (n - 1)))
+        """The standard error of `log_evidence`: that of the mean weight, s / √n, over the mean weight.
+
+        s² = Σ (w - w̄)² / (n - 1) is the sample variance. NaN for one draw, which has none.
+        """
+        n = len(self.weights)
+        return float(np.std(self.weights, ddof=1) * np.sqrt(n)) if n > 1 else np.nan  # the mean of `weights` is 1 / n
 
     @property
     def weights(self):
-        """The weights, of sum one, `[n]`."""
+        """The weights, normalized to sum to one, `[n]`."""
         weights = np.exp(self.log_weights - self.log_weights.max())
         return weights / weights.sum()
 
     @property
     def ess(self):
-        """The effective sample size of Kish, (Σ w)² / Σ w²: as many draws from p would have this variance."""
+        """Kish's effective sample size, (Σ w)² / Σ w²: the number of draws from p with the same variance."""
         return float(1 / np.sum(self.weights**2))
 
     @property
@@ -60,15 +77,18 @@ class ImportanceSample:
         return pareto_shape(self.log_weights)
 
     def resample(self, n, seed=None):
-        """Draws from the target: `[n, D]`, rows of `samples` by their weights, with replacement.
+        """Draws from the target: `[n, D]`, rows of `samples` by their weights, with replacement, in random order.
 
-        Where n is not small against `ess`, rows come several times.
+        If n is not small compared with `ess`, rows are repeated.
         """
         check_positive_integers(n=n)
-        # Systematic resampling: one random offset, so that no row's count is off by more than one from n w.
-        positions = (np.arange(n) + random_generator(seed).uniform()) / n
-        rows = np.searchsorted(np.cumsum(self.weights), positions).clip(max=len(self.samples) - 1)
-        return self.samples[random_generator(seed).permutation(rows)]
+        rng = random_generator(draw_seed() if seed is None else seed)
+        # Systematic resampling: one random offset, so that every row comes n w times, rounded up or down.
+        positions = (np.arange(n) + rng.uniform()) / n
+        cumulative = np.cumsum(self.weights)
+        # Row i takes the positions from the sum before it up to its own, exclusive: none if its weight is 0.
+        rows = np.searchsorted(cumulative / cumulative[-1], positions, side="right").clip(max=len(self.samples) - 1)
+        return self.samples[rng.permutation(rows)]
 
     def mean(self, values=None):
         """The mean under the target of the samples, or of values at them `[n, ...]`."""
@@ -76,36 +96,42 @@ class ImportanceSample:
 
     def __str__(self):
         n, k = len(self.log_weights), self.pareto_k
+        error = f"± {self.log_evidence_std:.4f} nats" if n > 1 else "nats, its error unknown with one draw"
+        if k == np.inf:
+            verdict = "unknown: too few draws in the tail"
+        else:
+            verdict = f"reliable: not above {RELIABLE}" if k <= RELIABLE else f"not reliable: above {RELIABLE}"
         return (
-            f"importance sampling with {n} draws\n"
-            f"  log evidence           {self.log_evidence:.4f} ± {self.log_evidence_std:.4f} nats\n"
+            f"importance sampling with {n} draw{'s' if n > 1 else ''}\n"
+            f"  log evidence           {self.log_evidence:.4f} {error}\n"
             f"  effective sample size  {self.ess:.0f} ({100 * self.ess / n:.1f} % of the draws)\n"
-            f"  Pareto k               {k:.2f} ({'reliable' if k <= RELIABLE else 'not reliable'}: "
-            f"{'not ' if k <= RELIABLE else ''}above {RELIABLE})"
+            f"  Pareto k               {k:.2f} ({verdict})"
         )
 
 
 def importance_sample(flow, target_log_prob, num_samples, context=None, batch_size=None, seed=None):
-    """Draws from a flow, with the weights that make them draws from a target known up to its normalization.
+    """Draws from a flow, weighted so that they represent a target known up to its normalization.
 
-    The evidence Z = ∫ p̃(θ) dθ = E_q[w], w = p̃(θ) / q(θ), comes with its standard error, whatever the flow: where it
-    misses a part of the target, the Pareto shape of the weights is to tell.
+    The evidence Z = ∫ p̃(θ) dθ = E_q[w], w = p̃(θ) / q(θ), comes with its standard error, whatever the flow. Both
+    hold only if the flow covers the target, which the Pareto shape of the weights checks; a mode in which no draw fell
+    leaves no trace in the weights.
 
     Arguments:
       flow: the proposal q, a `FlowModel` or `tfd.Distribution` with events `[D]`.
-      target_log_prob: log p̃, a function from θ `[n, D]` to `[n]`, in nats, as log-likelihood plus log-prior; -inf is
-        allowed, outside the prior's support.
+      target_log_prob: log p̃, a function from θ `[n, D]` to `[n]`, in nats, e.g. log-likelihood plus log-prior; -inf
+        outside the prior's support.
       num_samples: n, the number of draws.
-      context: the observation `[C]` for a conditional flow, one only.
+      context: for a conditional flow the one observation, `[C]`; a dictionary where its embedding takes one.
       batch_size: how many draws go through flow and target at once; None for all.
       seed: an integer; drawn if None.
 
     Returns: an `ImportanceSample`; print it for a summary.
 
-    Warns: UserWarning where the Pareto shape k exceeds 0.7.
+    Warns: UserWarning if the Pareto shape k exceeds 0.7, or is unknown because the draws are too few.
 
-    Raises: ValueError for numbers that are not positive integers, for contexts of a batch shape, and for a target whose
-      values are not `[n]`, NaN, or -inf everywhere.
+    Raises: ValueError for numbers that are not positive integers; for a context that is missing, unexpected, a batch,
+      NaN or infinite; for a target whose values are not `[n]`, NaN, +inf, or -inf everywhere; and for a flow with
+      non-finite draws or log-densities.
 
     Source: Vehtari et al. 2024, arXiv 1507.02646.
 
@@ -120,11 +146,16 @@ def importance_sample(flow, target_log_prob, num_samples, context=None, batch_si
     """
     check_positive_integers(num_samples=num_samples, **({} if batch_size is None else {"batch_size": batch_size}))
     model = as_model(flow)
+    context = _one_context(model, context)
     samples, log_weights = [], []
     for size, batch_seed in batches(num_samples, batch_size, seed):
         theta, log_q = model.sample_and_log_prob(size, context, seed=batch_seed)
-        if log_q.shape.rank != 1:
-            raise ValueError(f"Expected one context, not a batch. Received: log-densities of shape {log_q.shape}")
+        finite = np.isfinite(log_q) & np.isfinite(theta.numpy().reshape(size, -1)).all(1)
+        if not finite.all():
+            raise ValueError(
+                "Expected finite draws and log-densities of the flow. "
+                f"Received: NaN or infinity in {size - finite.sum()} draws of {size}"
+            )
         log_p = np.asarray(target_log_prob(theta), np.float64)
         if log_p.shape != (size,) or np.isnan(log_p).any() or np.isposinf(log_p).any():
             raise ValueError(
@@ -134,26 +165,55 @@ def importance_sample(flow, target_log_prob, num_samples, context=None, batch_si
         samples.append(theta.numpy())
         log_weights.append(log_p - log_q.numpy())
     result = ImportanceSample(np.concatenate(samples), np.concatenate(log_weights))
-    if np.isneginf(result.log_weights).all():
-        raise ValueError("Expected a target with support where the flow draws. Received: a density of 0 at every draw")
     k = result.pareto_k
     if k > RELIABLE:
-        warnings.warn(
-            f"The weights have a heavy tail, of Pareto shape {k:.2f} > {RELIABLE}: the flow misses a part of the "
-            "target, and evidence and error are not to be relied on. Train longer, or draw more.",
-            stacklevel=2,
+        problem = (
+            "Too few draws to check the tail of the weights: evidence and error may be off. Draw more."
+            if k == np.inf
+            else f"The weights have a heavy tail, of Pareto shape {k:.2f} > {RELIABLE}: the flow misses a part of the "
+            "target, and evidence and error are not reliable. Train longer, or draw more."
         )
+        warnings.warn(problem, stacklevel=2)
     return result
+
+
+def _one_context(model, context):
+    """The context of a single observation, checked; None for a flow that takes none."""
+    if context is not None and model.context_shape is not None:
+        pairs = zip(tf.nest.flatten(model.context_shape), _leaves(context), strict=False)
+        batched = [np.shape(leaf) for shape, leaf in pairs if shape.rank is not None and np.ndim(leaf) > shape.rank]
+        if batched:
+            raise ValueError(f"Expected one context, not a batch. Received: context of shape {batched[0]}")
+    return as_contexts(model, context, batch=False)
+
+
+def _leaves(context):
+    return [context[name] for name in sorted(context)] if isinstance(context, dict) else [context]
+
+
+def _check_log_weights(log_weights):
+    if np.isnan(log_weights).any() or np.isposinf(log_weights).any():
+        raise ValueError(
+            "Expected log-weights without NaN and +inf. "
+            f"Received: {np.isnan(log_weights).sum()} NaN, {np.isposinf(log_weights).sum()} +inf"
+        )
+    if np.isneginf(log_weights).all():
+        raise ValueError("Expected a target with support where the flow draws. Received: a density of 0 at every draw")
 
 
 def pareto_shape(log_weights):
     """k̂: the tail of the weights is like a power law with 1/k finite moments; their mean is reliable if k̂ < 0.7.
 
     A generalized Pareto distribution of scale σ and shape k, fitted to the M = min(n / 5, 3 √n) largest weights, their
-    threshold taken off. -inf where fewer than 5 weights are in the tail or all of them are equal: no tail to speak of.
+    threshold taken off.
 
     Arguments:
-      log_weights: `[n]`, in nats, up to a constant.
+      log_weights: `[n]`, in nats, up to a constant; at least one, not all of them -inf.
+
+    Returns: k̂; -inf if the largest weights are all equal, so that there is no tail; inf if the tail has fewer than 5
+      draws (n up to 20, or many equal weights), from which no shape can be told.
+
+    Raises: ValueError for NaN, +inf, and where all are -inf.
 
     Source: the tail and the prior of k: Vehtari et al. 2024, arXiv 1507.02646, section 3 and appendix; the fit: Zhang
     and Stephens 2009, Technometrics 51, 316-325.
@@ -165,13 +225,16 @@ def pareto_shape(log_weights):
     >>> round(tff.inference.pareto_shape(-0.5 * np.log(uniform)), 1)  # weights u^-k have the shape k
     0.5
     """
-    log_weights = np.sort(np.asarray(log_weights, np.float64))
+    log_weights = np.sort(np.asarray(log_weights, np.float64).ravel())
+    _check_log_weights(log_weights)
     size = int(np.ceil(min(len(log_weights) / 5, 3 * np.sqrt(len(log_weights)))))
     weights = np.exp(log_weights[-size - 1 :] - log_weights[-1])
     x = weights[1:] - weights[0]
     x = x[x > 0]
-    if len(x) < 5 or x[-1] < 1e-12:
-        return -np.inf
+    if not len(x) or x[-1] < 1e-12:  # equal up to rounding
+        return -np.inf if len(weights) > 1 else np.inf
+    if len(x) < 5:
+        return np.inf
     n = len(x)
     # The posterior mean of θ = -k / σ on a grid, by the likelihood profiled over k, which is n (log(-θ / k) - k - 1).
     m = 30 + int(np.sqrt(n))
