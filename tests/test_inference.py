@@ -19,7 +19,7 @@ inference = tff.inference
 
 def gaussian(loc, scale):
     """A flow that is exactly normal, with coordinates of these locations and widths."""
-    flow = tff.flows.gaussian(len(loc), "full", dtype=tf.float64)
+    flow = tff.flows.gaussian(len(loc), "full", dtype=tf.float64, standardize=False)
     flow.bijector.bijectors[0].shift.assign(loc)
     wide = tfd.TransformedDistribution(
         flow.distribution, tfb.Chain([*flow.bijector.bijectors, tfb.Scale(np.float64(scale))])
@@ -193,7 +193,9 @@ def problem():
 
 def exact_posterior(problem, width=1.0):
     """The exact posterior as a conditional flow; or one too wide or too narrow."""
-    flow = tff.flows.gaussian(3, "full", embedding=summary(problem), dtype=tf.float64, hidden_units=(6,))
+    flow = tff.flows.gaussian(
+        3, "full", embedding=summary(problem), dtype=tf.float64, hidden_units=(6,), standardize=False
+    )
     affine = flow.bijector.bijector.bijectors[0]
     network = affine.conditioner
     # ReLU(m) - ReLU(-m) = m: the network hands the summary on as the shift.
@@ -420,7 +422,7 @@ def test_nan_is_named(function):
         function(flow, pd.DataFrame(bad, columns=["a", "b"]), context)
     with pytest.raises(ValueError, match=r"Expected finite contexts.*column 0: 20 infinite"):
         function(flow, x, context * np.inf)
-    with pytest.raises(ValueError, match=r"fit float32. Received: 40 values beyond"):
+    with pytest.raises(ValueError, match=r"finite truths. Received: column 0: 20 too large for float32"):
         function(flow, x + 1e300, context)
     for variable in flow.trainable_variables:
         variable.assign(variable * np.nan)
@@ -462,10 +464,10 @@ def test_truths_and_contexts_of_every_kind(function):
     for context in (pd.DataFrame(c["a"]), c["a"].tolist(), tf.constant(c["a"])):
         np.testing.assert_array_equal(found(plain, x, context), found(plain, x, c["a"]))
     for flow, data, words in [
-        (model, (x, {"a": c["a"]}), r"dictionary of \['a', 'b'\]. Received: \['a'\]"),
-        (model, (x, c["a"]), r"dictionary of \['a', 'b'\]. Received: <class 'numpy.ndarray'>"),
-        (model, (x, {"a": c["a"], "b": c["b"][:7]}), r"Received: 30 truths and 7 contexts 'b'"),
-        (plain, (x[:9], c["a"]), r"Received: 9 truths and 30 contexts$"),
+        (model, (x, {"a": c["a"]}), r"names \['a', 'b'\]. Received: \['a'\]"),
+        (model, (x, c["a"]), r"names \['a', 'b'\]. Received: a ndarray"),
+        (model, (x, {"a": c["a"], "b": c["b"][:7]}), r"Received: 30 truths, 30 contexts, 7 contexts"),
+        (plain, (x[:9], c["a"]), r"Received: 9 truths, 30 contexts$"),
         (plain, (x, c["a"][0]), r"Expected contexts of shape \('n', 2\). Received: shape \(2,\)"),
         (plain, (x,), r"Expected contexts.*Received: context=None"),
         (plain, (x[:, :1], c["a"]), r"Expected truths of shape \('n', 2\). Received: shape \(30, 1\)"),
@@ -474,7 +476,7 @@ def test_truths_and_contexts_of_every_kind(function):
     ]:
         with pytest.raises(ValueError, match=words):
             found(flow, *data)
-    with pytest.raises(TypeError, match=r"Expected contexts of numbers. Received: list"):
+    with pytest.raises(TypeError, match=r"Expected contexts that are numbers. Received: "):
         found(plain, x, [["a", "b"]] * 30)
     with pytest.raises(TypeError, match=r"Expected truths of dtype float32"):
         found(plain, np.ones([30, 2], int), c["a"])
@@ -492,9 +494,9 @@ def test_one_context_of_every_kind_for_importance_sampling():
         assert found(context) == found(np.float32([1, 2]))
     for context, words in [
         (None, r"Received: context=None"),
-        ([np.nan, 1.0], r"Expected finite contexts.*column 0: 1 NaN"),
-        ([1.0], r"Expected contexts of shape \('n', 2\)"),
-        ([[1.0, 2.0]], r"one context, not a batch.*\(1, 2\)"),
+        ([np.nan, 1.0], r"Expected a finite context.*nan"),
+        ([1.0], r"expected a context of shape \(2,\)"),
+        ([[1.0, 2.0]], r"one context, not a batch.*\(1,\)"),
     ]:
         with pytest.raises(ValueError, match=words):
             found(context)
@@ -534,7 +536,7 @@ def test_seeds_that_differ_by_two_to_the_32_give_different_draws():
 
 
 def test_the_gradient_of_the_entropy_is_that_of_a_gaussian():
-    flow = tff.flows.gaussian(3, "full", dtype=tf.float64)
+    flow = tff.flows.gaussian(3, "full", dtype=tf.float64, standardize=False)
     affine = flow.bijector.bijectors[0]
     affine.scale.assign(np.random.default_rng(0).normal(size=6))
 

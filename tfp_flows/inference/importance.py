@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers, draw_seed, random_generator
-from tfp_flows.inference._flow import as_contexts, as_model, batches
+from tfp_flows.context import context_batch_shape
+from tfp_flows.inference._flow import as_model, batches
 
 # Above it the error of the mean shrinks too slowly with the number of draws to be reliable (Vehtari et al. 2024).
 RELIABLE = 0.7
@@ -179,16 +180,15 @@ def importance_sample(flow, target_log_prob, num_samples, context=None, batch_si
 
 def _one_context(model, context):
     """The context of a single observation, checked; None for a flow that takes none."""
-    if context is not None and model.context_shape is not None:
-        pairs = zip(tf.nest.flatten(model.context_shape), _leaves(context), strict=False)
-        batched = [np.shape(leaf) for shape, leaf in pairs if shape.rank is not None and np.ndim(leaf) > shape.rank]
-        if batched:
-            raise ValueError(f"Expected one context, not a batch. Received: context of shape {batched[0]}")
-    return as_contexts(model, context, batch=False)
-
-
-def _leaves(context):
-    return [context[name] for name in sorted(context)] if isinstance(context, dict) else [context]
+    context = model.methods.context(context)
+    if context is not None:
+        batch_shape = context_batch_shape(context, model.context_shape)
+        if batch_shape.rank:
+            raise ValueError(f"Expected one context, not a batch. Received: contexts of batch shape {batch_shape}")
+        for leaf in tf.nest.flatten(context):
+            if not np.isfinite(leaf).all():
+                raise ValueError(f"Expected a finite context. Received: {leaf.numpy()}")
+    return context
 
 
 def _check_log_weights(log_weights):

@@ -89,15 +89,17 @@ class DataSpec:
 
     # Arrays, checked whole
 
-    def arrays(self, context, x, weight=None):
+    def arrays(self, context, x, weight=None, what="data"):
         """NumPy arrays of the right dtypes, checked: shapes, lengths, finite values, something in them.
+
+        Events are called `what` in errors.
 
         Raises: TypeError or ValueError that names the context, the weights or the column, and counts what is wrong.
         """
-        x = self._leaves(x, self.event_dtype, "data")
+        x = self._leaves(x, self.event_dtype, what)
         dtypes, shapes = tf.nest.flatten(self.event_dtype), _flat_shapes(self.event_shape)
-        x = [_rows(leaf, *kind, "data") for leaf, kind in zip(x, zip(dtypes, shapes, strict=True), strict=True)]
-        counts = {"data": len(x[0])}
+        x = [_rows(leaf, dtype, shape, what) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
+        counts = [(len(leaf), what) for leaf in x]
         if self.is_conditional:
             context = self._leaves(context, self.context_shape, "contexts")
             shapes = _flat_shapes(self.context_shape)
@@ -105,7 +107,7 @@ class DataSpec:
                 _rows(leaf, tf.as_dtype(self.precision), shape, "contexts")
                 for leaf, shape in zip(context, shapes, strict=True)
             ]
-            counts["contexts"] = len(context[0])
+            counts += [(len(leaf), "contexts") for leaf in context]
             context = tf.nest.pack_sequence_as(self.context_shape, context)
             context = dict(context) if isinstance(context, dict) else context
         if weight is not None:
@@ -115,12 +117,10 @@ class DataSpec:
             if weight.ndim != 1:
                 raise ValueError(f"Expected sample weights of shape ('n',). Received: shape {weight.shape}")
             _check_finite(weight, "sample weights")
-            counts["sample weights"] = len(weight)
-        if len(set(counts.values())) > 1:
-            what = ", ".join(f"{count} {name}" for name, count in counts.items())
-            raise ValueError(f"Expected as many rows of each: an event, its context, its weight. Received: {what}")
-        if any(len(leaf) != len(x[0]) for leaf in x):
-            raise ValueError(f"Expected as many rows in every part of the data. Received: {[len(leaf) for leaf in x]}")
+            counts.append((len(weight), "sample weights"))
+        if len({count for count, _ in counts}) > 1:
+            received = ", ".join(f"{count} {name}" for count, name in counts)
+            raise ValueError(f"Expected a row of each for every event. Received: {received}")
         return context, tf.nest.pack_sequence_as(self.event_dtype, x), weight
 
     def _leaves(self, data, structure, what):
@@ -225,7 +225,8 @@ def is_array(data):
 
 def _rows(leaf, dtype, shape, what):
     """Rows as an array of a shape and a dtype, finite: contexts of any numbers, events of those that have a density."""
-    _refuse_without_density(leaf, dtype, what)
+    if what != "contexts":
+        _refuse_without_density(leaf, dtype, what)
     array = _array(leaf, what)
     expected = tuple(shape)
     if array.ndim != 1 + len(expected) or any(
@@ -294,8 +295,6 @@ def _describe_non_finite(leaf, array, before=None):
 
 def _refuse_without_density(leaf, dtype, what):
     """Raises TypeError for integers where the distribution takes floats, and for floats where it takes integers."""
-    if what != "data":
-        return  # a context needs no density
     columns = getattr(leaf, "columns", None)
     if columns is not None:
         received = {name: _dtype_of(leaf[name]) for name in columns}
