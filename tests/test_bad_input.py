@@ -97,7 +97,7 @@ def test_bad_numbers_of_draws(model, n):
 
 BAD_BIJECTORS = {
     "size 0": (lambda: tff.bijectors.RealNVP(0), "`event_size` to be a positive integer. Received: event_size=0"),
-    "size 1": (lambda: tff.bijectors.RealNVP(1), "at least 2 in all. Received: event_size=1"),
+    "size 1": (lambda: tff.bijectors.RealNVP(1), "take MAF, .* Received: event_size=1"),
     "size 2.5": (lambda: tff.bijectors.ActNorm(2.5), "Received: event_size=2.5"),
     "mask name": (lambda: tff.bijectors.RealNVP(4, mask="checker"), "Received: mask='checker'"),
     "mask size": (lambda: tff.bijectors.RealNVP(4, mask=[True, False]), "4 booleans. Received"),

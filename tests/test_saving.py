@@ -263,3 +263,15 @@ def test_registered_bijectors_of_a_users_own(tmp_path):
     again = keras.models.load_model(tmp_path / "flow.keras")
     assert isinstance(again.distribution.bijector.bijectors[0], Doubling)
     np.testing.assert_allclose(again.log_prob(MOONS), model.log_prob(MOONS))
+
+
+@pytest.mark.parametrize("context_size", [0, 2])
+def test_a_saved_model_draws_without_a_seed(tmp_path, context_size):
+    model = tff.FlowModel(tff.flows.realnvp(2, num_layers=1, context_size=context_size, hidden_units=(4,), seed=0))
+    model.export(str(tmp_path))
+    loaded = tf.saved_model.load(str(tmp_path))
+    context = {"context": tf.zeros([3, 2])} if context_size else {}
+    assert np.all(loaded.sample(4, **context) != loaded.sample(4, **context))
+    np.testing.assert_array_equal(loaded.sample(4, seed=5, **context), model.sample(4, seed=5, **context))
+    x, log_prob = loaded.sample_and_log_prob(4, **context)
+    np.testing.assert_allclose(log_prob, model.log_prob(x, context.get("context")), rtol=1e-4)

@@ -85,3 +85,10 @@ def test_a_frozen_layer_is_not_trained(frozen):
     for layer in model.layers:
         moved = any(np.any(w.numpy() != b) for w, b in zip(layer.weights, before[layer.name], strict=True))
         assert moved == (layer.name != frozen)
+
+
+def test_summary_shows_the_shapes_of_events(capsys):
+    model = tff.FlowModel(tff.flows.nice(3, num_layers=2, context_size=2, hidden_units=(4,)))
+    model.summary()
+    printed = capsys.readouterr().out
+    assert "(None, 3)" in printed and "?" not in printed

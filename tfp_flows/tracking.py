@@ -38,7 +38,8 @@ def layers_of(module):
         if sublayers or variables:
             # The part's own class name is what `summary()` shows.
             kind = type(type(part).__name__.strip("_"), (_Part,), {})
-            layers.append(kind(part.name, sublayers, variables))
+            shape = getattr(part, "event_shape", getattr(module, "event_shape", None))
+            layers.append(kind(part.name, sublayers, variables, shape))
     return layers[::-1]
 
 
@@ -101,14 +102,22 @@ class _ConstraintOf(keras.constraints.Constraint):
 
 
 class _Part(keras.layers.Layer):
-    """The weights of one bijector or distribution, as Keras shows, saves and freezes them."""
+    """The weights of one bijector or distribution, as Keras shows, saves and freezes them.
 
-    def __init__(self, name, sublayers, variables):
+    Where the shape of its events is known, `summary` shows it as the shape of the output.
+    """
+
+    def __init__(self, name, sublayers, variables, event_shape):
         super().__init__(name=name.strip("_").replace("/", "_") or None, autocast=False)
         self.sublayers = sublayers
         for variable in variables:
             self._track_variable(AdoptedVariable(variable))
+        if isinstance(event_shape, tf.TensorShape) and event_shape.rank is not None:
+            self.build((None, *event_shape))
         self.built = True
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
 
 
 def _never_called(shape, dtype=None):

@@ -28,6 +28,12 @@ def coupling_mask(mask, event_size):
     array = np.asarray(mask)
     if array.dtype != bool or array.shape != (event_size,):
         raise ValueError(f'Expected `mask` to be "half", "alternate" or {event_size} booleans. Received: mask={mask!r}')
+    if event_size == 1:
+        raise ValueError(
+            "Expected at least 2 coordinates: a coupling leaves some unchanged and transforms the others. For one "
+            "coordinate take MAF, IAF, NeuralSplineAutoregressive, Elementwise, Planar, Radial or Gaussianization. "
+            "Received: event_size=1"
+        )
     if array.all() or not array.any():
         raise ValueError(
             "Expected a coupling to leave some coordinates unchanged and to transform others, so at least 2 in all. "

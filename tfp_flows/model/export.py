@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from tfp_flows.tracking import weights_of
 
+# The seed that stands for none, so that every call draws another: a SavedModel has no None.
+DRAWN = tf.int32.min
+
 
 def write(model, path):
     """Writes a FlowModel's methods as functions and, under the same names, as signatures for servers.
@@ -11,6 +14,8 @@ def write(model, path):
     `tf.saved_model.load(path)` has `log_prob(x)`, `sample(n, seed)`, `sample_and_log_prob(n, seed)` and, where the
     distribution is made by a bijector, `forward(z)` and `inverse(x)`; each takes `context` as its last argument where
     there is one. The batch size is open.
+
+    Without a seed every call of `sample` draws another.
 
     Shapes: x and z `[batch, D]`, n and seed int32 scalars, contexts `[batch, C]`, or what an embedding takes, and in
     sampling `[B, C]` for draws `[n, B, D]`. Signatures take the same arguments by name and return dictionaries such as
@@ -42,18 +47,27 @@ def _methods(model):
 
     draw = [tf.TensorSpec([], tf.int32, name="n"), tf.TensorSpec([], tf.int32, name="seed")]
     context = [_context_spec(model)] if model.is_conditional else []
+
+    def sample(n, seed=DRAWN, context=None):
+        return model.sample(n, context, _drawn(seed))
+
+    def sample_and_log_prob(n, seed=DRAWN, context=None):
+        return model.sample_and_log_prob(n, context, _drawn(seed))
+
     methods = {
         "log_prob": (lambda x, context=None: model.log_prob(x, context), [event("x"), *context]),
-        "sample": (lambda n, seed, context=None: model.sample(n, context, seed), [*draw, *context]),
-        "sample_and_log_prob": (
-            lambda n, seed, context=None: model.sample_and_log_prob(n, context, seed),
-            [*draw, *context],
-        ),
+        "sample": (sample, [*draw, *context]),
+        "sample_and_log_prob": (sample_and_log_prob, [*draw, *context]),
     }
     if hasattr(distribution, "bijector"):
         methods["forward"] = (lambda z, context=None: model.forward(z, context), [event("z"), *context])
         methods["inverse"] = (lambda x, context=None: model.inverse(x, context), [event("x"), *context])
     return methods
+
+
+def _drawn(seed):
+    """The seed, or one from TensorFlow's generator where none was given."""
+    return tf.where(seed == DRAWN, tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32), seed)
 
 
 def _context_spec(model):
