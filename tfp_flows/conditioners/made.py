@@ -233,10 +233,8 @@ class MADE(keras.layers.Layer):
             ]
 
             def linear(k, u, kernels=kernels):
-                dtype = self.variable_dtype if k == 0 else self.compute_dtype
-                h = tf.tensordot(tf.cast(u, dtype), tf.cast(kernels[k], dtype), 1) + tf.cast(weights.biases[k], dtype)
-                term = self.context_term(weights, k, context)
-                return self.join(h, term if term is None else tf.cast(term, dtype))
+                product = tf.tensordot(self.rounded(k, u), self.rounded(k, kernels[k]), 1)
+                return self.after_product(k, product, weights.biases[k], self.context_term(weights, k, context))
 
             outputs.append(self.network(x, linear))
         return outputs[0] if self.num_masks == 1 else tf.add_n(outputs) / self.num_masks
@@ -260,10 +258,21 @@ class MADE(keras.layers.Layer):
         term = tf.tensordot(context, weights.context_kernels[k], 1)
         return term + weights.context_biases[k] if weights.context_biases else term
 
-    def join(self, h, context_term):
-        """A hidden layer and what the context has to say to it."""
+    def rounded(self, k, array):
+        """What matrix k multiplies, or the matrix, rounded to the dtype of computation behind the first layer.
+
+        Products are summed in the dtype of the weights: under a mixed policy, where a sum in bfloat16 would depend on
+        its order, the direction of one pass and that of one by one have to find the same parameters.
+        """
+        return array if k == 0 else tf.cast(tf.cast(array, self.compute_dtype), self.variable_dtype)
+
+    def after_product(self, k, product, bias, context_term):
+        """Layer k of its matrix product, its bias and what the context has to say to it, None for nothing."""
+        dtype = self.variable_dtype if k == 0 else self.compute_dtype
+        h = tf.cast(product, dtype) + tf.cast(bias, dtype)
         if context_term is None:
             return h
+        context_term = tf.cast(context_term, dtype)
         return gated(h, context_term) if self.context_mode == "gated" else h + context_term
 
     def compute_output_shape(self, input_shape, context_shape=None):
