@@ -52,6 +52,8 @@ class MADE(keras.layers.Layer):
       activation: φ, anything elementwise that `keras.activations.get` takes.
       output_bias: the b to start from, `[P * D]`; zeros if None.
       seed: an integer that fixes every weight, order and degree; drawn if None.
+      drawn_masks: the random order and degrees of another network, its `drawn_masks`, in place of a new draw: NumPy's
+        generator may draw otherwise in another version.
       **kwargs: `name`, `dtype`, `trainable`, as every Keras layer has them.
 
     What is drawn is kept in weights that do not train: it is saved with the others, and `resample_masks` may change it
@@ -88,6 +90,7 @@ class MADE(keras.layers.Layer):
         activation="relu",
         output_bias=None,
         seed=None,
+        drawn_masks=None,
         **kwargs,
     ):
         # Under a mixed policy x keeps its digits in the first layer; `call` casts what comes after.
@@ -115,7 +118,7 @@ class MADE(keras.layers.Layer):
         self.input_sizes = [self.event_size, *widths]
         mask_seed, *seeds = split_seed(self.seed, 1 + 2 * len(widths))
         self._make_weights([*self.input_sizes, self.params * self.event_size], seeds)
-        self._make_masks(mask_seed)
+        self._make_masks(mask_seed, drawn_masks)
         self.built = True
 
     def _check_widths(self):
@@ -160,7 +163,7 @@ class MADE(keras.layers.Layer):
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
         return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
-    def _make_masks(self, seed):
+    def _make_masks(self, seed, drawn):
         # Floats count exactly far beyond any degree, and need no care on an accelerator, as integer variables do.
         kept = {"dtype": "float32", "trainable": False, "autocast": False, "initializer": "zeros"}
         if self.input_order == "random":
@@ -175,7 +178,10 @@ class MADE(keras.layers.Layer):
             ]
         else:
             self._degrees = [self.sorted_degrees(size)[None] for size in sizes]
-        if "random" in (self.input_order, self.hidden_degrees):
+        if drawn is not None:
+            for weight, values in zip(self._drawn(), drawn, strict=True):
+                weight.assign(values)
+        elif self._drawn():
             self.resample_masks(seed)
 
     def sorted_degrees(self, size):
@@ -202,6 +208,15 @@ class MADE(keras.layers.Layer):
             for degrees in self._degrees:
                 dealt = self.sorted_degrees(degrees.shape[-1])
                 degrees.assign(np.stack([random.permutation(dealt) for _ in range(self.num_masks)]))
+
+    def _drawn(self):
+        """The weights that hold what was drawn: the positions, then the degrees of every hidden layer."""
+        return [weight for weight in (self.positions, *self._degrees) if not isinstance(weight, np.ndarray)]
+
+    @property
+    def drawn_masks(self):
+        """What was drawn, as lists of integers for the constructor's argument of this name; None if nothing was."""
+        return [np.int64(keras.ops.convert_to_numpy(weight)).tolist() for weight in self._drawn()] or None
 
     @property
     def order(self):
@@ -293,6 +308,7 @@ class MADE(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "output_bias": None if self.output_bias is None else np.asarray(self.output_bias).tolist(),
             "seed": self.seed,
+            "drawn_masks": self.drawn_masks,
         }
 
 
