@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
+import tfp_flows as tff
 from tfp_flows import bijectors
 
 
