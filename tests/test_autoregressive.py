@@ -112,19 +112,6 @@ def test_gradient_by_a_context_for_all_points():
     np.testing.assert_allclose(*gradients, rtol=1e-10)
 
 
-def test_second_derivatives_one_by_one_are_refused():
-    bijector = shaken(MAF(3, seed=0))
-    z, _ = example(bijector)
-    with tf.GradientTape() as outer:
-        outer.watch(z)
-        with tf.GradientTape() as inner:
-            inner.watch(z)
-            x = bijector.forward(z)
-        gradient = inner.gradient(x, z)
-    with pytest.raises(NotImplementedError, match="Received: a derivative of a derivative"):
-        outer.gradient(gradient, z)
-
-
 @pytest.mark.parametrize("batch_shape", [(), (5, 2), (0,)])
 def test_any_batch_shape_and_a_context_that_broadcasts(batch_shape):
     bijector = shaken(MAF(3, context_size=2, dtype=tf.float64, seed=0))

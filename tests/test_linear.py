@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
+import tfp_flows as tff
 from tfp_flows import bijectors
 
 
@@ -104,3 +107,23 @@ def test_one_solve_serves_the_whole_batch():
 def test_bad_arguments_are_refused(make):
     with pytest.raises(ValueError, match="Received: "):
         make()
+
+
+@pytest.mark.parametrize("make", [tff.bijectors.LULinear, tff.bijectors.TriangularAffine, tff.bijectors.DiagonalAffine])
+def test_moments_and_entropy_of_affine_flows(make):
+    layers = [tff.bijectors.ActNorm(3, tf.float64), make(3, dtype=tf.float64, seed=1)]
+    layers.append(tff.bijectors.Householder(3, dtype=tf.float64, seed=2))
+    base = tfd.MultivariateNormalDiag(tf.zeros(3, tf.float64), tf.ones(3, tf.float64))
+    flow = tfd.TransformedDistribution(base, tfb.Chain(layers))
+    for seed in range(2):  # twice: no value of the first weights may stay
+        generator = np.random.default_rng(seed)
+        for variable in flow.trainable_variables:
+            variable.assign_add(generator.normal(size=variable.shape, scale=0.5))
+        shift = flow.bijector.forward(np.zeros(3)).numpy()
+        matrix = (flow.bijector.forward(np.eye(3)).numpy() - shift).T
+        np.testing.assert_allclose(flow.mean(), shift, rtol=1e-10)
+        np.testing.assert_allclose(flow.covariance(), matrix @ matrix.T, rtol=1e-10, atol=1e-12)
+        entropy = 1.5 * np.log(2 * np.pi * np.e) + np.linalg.slogdet(matrix)[1]
+        np.testing.assert_allclose(flow.entropy(), entropy, rtol=1e-10)
+    assert not make(3, context_size=2, seed=1).is_constant_jacobian
+    assert not tff.flows.nice(3).bijector.is_constant_jacobian

@@ -158,6 +158,18 @@ def test_config_and_weights_round_trip(options, tmp_path):
     np.testing.assert_array_equal(copy(x, context=context), made(x, context=context))
 
 
+def test_config_holds_what_was_drawn():
+    made = MADE(5, 2, (12, 12), input_order="random", hidden_degrees="random", num_masks=3, seed=3)
+    made.resample_masks(8)
+    config = json.loads(json.dumps(made.get_config()))
+    copy = MADE.from_config(config)
+    assert copy.order.tolist() == made.order.tolist()
+    for mask in range(3):
+        for one, other in zip(copy.degrees(mask), made.degrees(mask), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert MADE(5, seed=3).get_config()["drawn_masks"] is None
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -61,6 +61,11 @@ class ActNorm(Bijector):
         """Whether s or t have moved from their start."""
         return bool(np.any(self.shift.numpy()) or np.any(self.log_scale.numpy()))
 
+    @property
+    def is_constant_jacobian(self):
+        # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
+        return not self.context_size
+
     def _forward_and_log_det(self, z, context):
         x = z * tf.exp(self.log_scale) + self.shift
         return x, self._log_det(z)

@@ -68,3 +68,8 @@ class DiagonalAffine(Elementwise):
 
     def __init__(self, event_size, log_scale_bound=3.0, **shared):
         super().__init__(event_size, Affine(log_scale_bound), **shared)
+
+    @property
+    def is_constant_jacobian(self):
+        # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
+        return not self.context_size

@@ -6,6 +6,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._arguments import check_positive_integers
 from tfp_flows._math.constraints import positive
+from tfp_flows._math.matrices import with_diagonal
 from tfp_flows.bijectors.parametric import ParametricBijector
 
 
@@ -49,6 +50,11 @@ class LULinear(ParametricBijector):
         # L below the diagonal, U above it and, through `positive`, on it.
         self._make_parameters(lower_upper=np.zeros([size, size]))
 
+    @property
+    def is_constant_jacobian(self):
+        # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
+        return not self.context_size
+
     def _forward_and_log_det(self, z, context):
         lower, upper, log_det = self._factors(context)
         x = tf.gather(_product(lower, _product(upper, z)), self.permutation, axis=-1)
@@ -64,8 +70,8 @@ class LULinear(ParametricBijector):
         """L, U and log det U."""
         (lower_upper,) = self._parameters_for(context)
         diagonal = positive(tf.linalg.diag_part(lower_upper))
-        lower = tf.linalg.set_diag(tf.linalg.band_part(lower_upper, -1, 0), tf.ones_like(diagonal))
-        upper = tf.linalg.set_diag(tf.linalg.band_part(lower_upper, 0, -1), diagonal)
+        lower = with_diagonal(tf.linalg.band_part(lower_upper, -1, 0), tf.ones_like(diagonal))
+        upper = with_diagonal(tf.linalg.band_part(lower_upper, 0, -1), diagonal)
         return lower, upper, tf.reduce_sum(tf.math.log(diagonal), -1)
 
 
@@ -96,6 +102,11 @@ class TriangularAffine(ParametricBijector):
         # L as `tfp.math.fill_triangular` packs it, its diagonal through `positive`.
         self._make_parameters(shift=np.zeros(size), scale=np.zeros(size * (size + 1) // 2))
 
+    @property
+    def is_constant_jacobian(self):
+        # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
+        return not self.context_size
+
     def _forward_and_log_det(self, z, context):
         shift, scale, log_det = self._shift_and_scale(context)
         x = _product(scale, z) + shift
@@ -111,7 +122,7 @@ class TriangularAffine(ParametricBijector):
         shift, scale = self._parameters_for(context)
         scale = tfp.math.fill_triangular(scale)
         diagonal = positive(tf.linalg.diag_part(scale))
-        return shift, tf.linalg.set_diag(scale, diagonal), tf.reduce_sum(tf.math.log(diagonal), -1)
+        return shift, with_diagonal(scale, diagonal), tf.reduce_sum(tf.math.log(diagonal), -1)
 
 
 class Householder(ParametricBijector):
@@ -151,6 +162,11 @@ class Householder(ParametricBijector):
         directions = np.random.default_rng(self.seed).normal(size=[(self.num_reflections + 1) // 2, self.event_size])
         vectors = np.repeat(directions, 2, 0)[: self.num_reflections]
         self._make_parameters(vectors=vectors)
+
+    @property
+    def is_constant_jacobian(self):
+        # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
+        return not self.context_size
 
     def _forward_and_log_det(self, z, context):
         (vectors,) = self._parameters_for(context)

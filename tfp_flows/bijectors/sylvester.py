@@ -6,6 +6,7 @@ import tensorflow_probability as tfp
 
 from tfp_flows._arguments import check_positive_integers
 from tfp_flows._math.constraints import above_minus_one, positive
+from tfp_flows._math.matrices import with_diagonal
 from tfp_flows.bijectors.hidden_unit import hidden_unit
 from tfp_flows.bijectors.linear import reflect, unit_vectors
 from tfp_flows.bijectors.parametric import ParametricBijector
@@ -94,8 +95,8 @@ class Sylvester(ParametricBijector):
         outer, inner = tfp.math.fill_triangular(outer, upper=True), tfp.math.fill_triangular(inner, upper=True)
         product = above_minus_one(tf.linalg.diag_part(outer))
         inner_diagonal = positive(tf.linalg.diag_part(inner))
-        inner = tf.linalg.set_diag(inner, inner_diagonal)
-        outer = tf.linalg.set_diag(outer, product / inner_diagonal)
+        inner = with_diagonal(inner, inner_diagonal)
+        outer = with_diagonal(outer, product / inner_diagonal)
         return columns, outer, inner, b, product
 
 

@@ -52,6 +52,8 @@ class MADE(keras.layers.Layer):
       activation: φ, anything elementwise that `keras.activations.get` takes.
       output_bias: the b to start from, `[P * D]`; zeros if None.
       seed: an integer that fixes every weight, order and degree; drawn if None.
+      drawn_masks: the random order and degrees of another network, its `drawn_masks`, in place of a new draw: NumPy's
+        generator may draw otherwise in another version.
       **kwargs: `name`, `dtype`, `trainable`, as every Keras layer has them.
 
     What is drawn is kept in weights that do not train: it is saved with the others, and `resample_masks` may change it
@@ -88,6 +90,7 @@ class MADE(keras.layers.Layer):
         activation="relu",
         output_bias=None,
         seed=None,
+        drawn_masks=None,
         **kwargs,
     ):
         # Under a mixed policy x keeps its digits in the first layer; `call` casts what comes after.
@@ -115,7 +118,7 @@ class MADE(keras.layers.Layer):
         self.input_sizes = [self.event_size, *widths]
         mask_seed, *seeds = split_seed(self.seed, 1 + 2 * len(widths))
         self._make_weights([*self.input_sizes, self.params * self.event_size], seeds)
-        self._make_masks(mask_seed)
+        self._make_masks(mask_seed, drawn_masks)
         self.built = True
 
     def _check_widths(self):
@@ -160,7 +163,7 @@ class MADE(keras.layers.Layer):
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
         return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
-    def _make_masks(self, seed):
+    def _make_masks(self, seed, drawn):
         # Floats count exactly far beyond any degree, and need no care on an accelerator, as integer variables do.
         kept = {"dtype": "float32", "trainable": False, "autocast": False, "initializer": "zeros"}
         if self.input_order == "random":
@@ -175,7 +178,10 @@ class MADE(keras.layers.Layer):
             ]
         else:
             self._degrees = [self.sorted_degrees(size)[None] for size in sizes]
-        if "random" in (self.input_order, self.hidden_degrees):
+        if drawn is not None:
+            for weight, values in zip(self._drawn(), drawn, strict=True):
+                weight.assign(values)
+        elif self._drawn():
             self.resample_masks(seed)
 
     def sorted_degrees(self, size):
@@ -202,6 +208,15 @@ class MADE(keras.layers.Layer):
             for degrees in self._degrees:
                 dealt = self.sorted_degrees(degrees.shape[-1])
                 degrees.assign(np.stack([random.permutation(dealt) for _ in range(self.num_masks)]))
+
+    def _drawn(self):
+        """The weights that hold what was drawn: the positions, then the degrees of every hidden layer."""
+        return [weight for weight in (self.positions, *self._degrees) if not isinstance(weight, np.ndarray)]
+
+    @property
+    def drawn_masks(self):
+        """What was drawn, as lists of integers for the constructor's argument of this name; None if nothing was."""
+        return [np.int64(keras.ops.convert_to_numpy(weight)).tolist() for weight in self._drawn()] or None
 
     @property
     def order(self):
@@ -233,10 +248,8 @@ class MADE(keras.layers.Layer):
             ]
 
             def linear(k, u, kernels=kernels):
-                dtype = self.variable_dtype if k == 0 else self.compute_dtype
-                h = tf.tensordot(tf.cast(u, dtype), tf.cast(kernels[k], dtype), 1) + tf.cast(weights.biases[k], dtype)
-                term = self.context_term(weights, k, context)
-                return self.join(h, term if term is None else tf.cast(term, dtype))
+                product = tf.tensordot(self.rounded(k, u), self.rounded(k, kernels[k]), 1)
+                return self.after_product(k, product, weights.biases[k], self.context_term(weights, k, context))
 
             outputs.append(self.network(x, linear))
         return outputs[0] if self.num_masks == 1 else tf.add_n(outputs) / self.num_masks
@@ -260,10 +273,21 @@ class MADE(keras.layers.Layer):
         term = tf.tensordot(context, weights.context_kernels[k], 1)
         return term + weights.context_biases[k] if weights.context_biases else term
 
-    def join(self, h, context_term):
-        """A hidden layer and what the context has to say to it."""
+    def rounded(self, k, array):
+        """What matrix k multiplies, or the matrix, rounded to the dtype of computation behind the first layer.
+
+        Products are summed in the dtype of the weights: under a mixed policy, where a sum in bfloat16 would depend on
+        its order, the direction of one pass and that of one by one have to find the same parameters.
+        """
+        return array if k == 0 else tf.cast(tf.cast(array, self.compute_dtype), self.variable_dtype)
+
+    def after_product(self, k, product, bias, context_term):
+        """Layer k of its matrix product, its bias and what the context has to say to it, None for nothing."""
+        dtype = self.variable_dtype if k == 0 else self.compute_dtype
+        h = tf.cast(product, dtype) + tf.cast(bias, dtype)
         if context_term is None:
             return h
+        context_term = tf.cast(context_term, dtype)
         return gated(h, context_term) if self.context_mode == "gated" else h + context_term
 
     def compute_output_shape(self, input_shape, context_shape=None):
@@ -284,6 +308,7 @@ class MADE(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "output_bias": None if self.output_bias is None else np.asarray(self.output_bias).tolist(),
             "seed": self.seed,
+            "drawn_masks": self.drawn_masks,
         }
 
 

@@ -5,6 +5,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._math.gradients import plain_gradients
+from tfp_flows.conditioners.made_implicit import second_derivatives
+
 # D coordinates are solved for in √(BLOCKS D) blocks: few enough for wide matrix products, and at 8 the work inside the
 # blocks is an eighth of the work between them. Measured from 2 to 16, with D from 8 to 512.
 BLOCKS = 8
@@ -23,8 +26,8 @@ def solve(made, step, step_back, w, context=None):
     the points however small the block.
 
     The gradient is that of the implicit function theorem: with J = ∂w/∂v, the derivative by w of a function of v is
-    J⁻ᵀ times that by v. J is triangular, so it is solved for in the same way, last block first. It can not be
-    differentiated again: NotImplementedError.
+    J⁻ᵀ times that by v. J is triangular, so it is solved for in the same way, last block first. Higher derivatives, and
+    those of `tf.autodiff.ForwardAccumulator`, are right too, but cost D passes: see `made_implicit.py`.
 
     Shapes: w and v `[n, D]`, context `[n, C]` or `[C]`, the sum of log-derivatives `[n]`.
 
@@ -52,33 +55,32 @@ def _solve_rows(made, step, step_back, w, context):
 
     @tf.custom_gradient
     def solution(*inputs):
-        # A persistent tape would differentiate the loops as well, to no use, and what XLA cannot compile.
+        # Constants in and out: tapes would differentiate the loops as well, to no use, and what XLA cannot compile.
         w, *flat = map(tf.stop_gradient, inputs)
         weights, context = tf.nest.pack_sequence_as(given, flat)
         networks = [_BlockedNetwork(made, weights, mask) for mask in range(made.num_masks)]
         context = None if isinstance(context, tuple) else context
-        v, log_det = _in_chunks(lambda w, context: _solve(made, networks, step, w, context), w, context)
+        results = _in_chunks(lambda w, context: _solve(made, networks, step, w, context), w, context)
+        v, log_det = map(tf.stop_gradient, results)
 
         def gradient(v_bar, log_det_bar):
-            derivatives = _gradient(made, given, flat, step_back, v, v_bar, log_det_bar)
-            return _not_differentiable(*derivatives, *map(tf.identity, inputs))[: len(inputs)]
+            # The identities make tensors of the graph that runs this, which a gradient of it can reach.
+            return first_derivatives(*map(tf.identity, [v, v_bar, log_det_bar, *inputs]))
 
         return (v, log_det), gradient
 
+    @tf.custom_gradient
+    def first_derivatives(v, v_bar, log_det_bar, *inputs):
+        constants = map(tf.stop_gradient, [v, v_bar, log_det_bar, *inputs[1:]])
+
+        def gradient(*cotangents):
+            # v depends on the inputs too, and that is counted among their derivatives.
+            derivatives = second_derivatives(made, given, step_back, v, v_bar, log_det_bar, inputs, cotangents)
+            return [tf.zeros_like(v), *derivatives]
+
+        return list(map(tf.stop_gradient, _gradient(made, given, step_back, *constants))), gradient
+
     return solution(w, *tf.nest.flatten(given))
-
-
-@tf.custom_gradient
-def _not_differentiable(*derivatives_and_inputs):
-    """Its arguments; the derivatives of the derivatives would lack what stands still in `_gradient`: weights and v."""
-
-    def refuse(*_):
-        raise NotImplementedError(
-            "Expected no more than first derivatives of the direction of an autoregressive flow that goes one by one "
-            "(that of one pass has derivatives of every order). Received: a derivative of a derivative"
-        )
-
-    return derivatives_and_inputs, refuse
 
 
 def _solve(made, networks, step, w, context):
@@ -92,7 +94,9 @@ def _solve(made, networks, step, w, context):
 
         def add_coordinate(i, v_block, log_slopes):
             parameters = sum(block.parameters(v_block, i) for block in blocks) / made.num_masks
-            v_i, log_slope = step(w[k, i], parameters)
+            parameters = tf.cast(parameters, w.dtype)
+            with plain_gradients():
+                v_i, log_slope = step(w[k, i], parameters)
             return i + 1, _with_row(v_block, i, v_i), _with_row(log_slopes, i, log_slope)
 
         end = tf.minimum(height, made.event_size - k * height)
@@ -106,7 +110,7 @@ def _solve(made, networks, step, w, context):
     return networks[0].join(known[0][0]), log_det
 
 
-def _gradient(made, given, flat, step_back, v, v_bar, log_det_bar):
+def _gradient(made, given, step_back, v, v_bar, log_det_bar, *flat):
     """The derivatives by w and by all that is given, where v_bar and log_det_bar are those by the results of `solve`.
 
     With ℓ(v) = log|det J| = -log_det and λ = J⁻ᵀ (v_bar - log_det_bar ∂ℓ/∂v), they are λ itself by w, and, by all
@@ -131,15 +135,22 @@ def _gradient(made, given, flat, step_back, v, v_bar, log_det_bar):
             network.block(k, inputs, term, own_sums)
             for network, (inputs, own_sums), term in zip(networks, passes, terms, strict=True)
         ]
-        block_sums = [[*block.shifts, *block.context_terms] for block in blocks]
+        block_sums = [[*block.shifts, *block.context_terms, *block.biases] for block in blocks]
         v_block = v_blocks[k]
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([v_block, *tf.nest.flatten(block_sums)])
             outputs, inputs = zip(*[block.evaluate(v_block) for block in blocks], strict=True)
             parameters = tf.reshape(sum(outputs) / made.num_masks, [made.params, height, tf.shape(v_block)[-1]])
-            parameters = tf.transpose(parameters, [1, 0, 2])
-            w_block, log_slopes = step_back(v_block, parameters)
+            parameters = tf.cast(tf.transpose(parameters, [1, 0, 2]), v.dtype)
+            with plain_gradients():
+                w_block, log_slopes = step_back(v_block, parameters)
         slopes_by_parameters = tape.gradient(w_block, parameters)
+        if slopes_by_parameters is None:
+            raise NotImplementedError(
+                "Expected a `tf.autodiff.ForwardAccumulator` through the direction of an autoregressive flow that goes "
+                "one by one to watch a call of a `tf.function`; in eager mode no tape runs under it. "
+                f"Received: {made.event_size} coordinates in eager mode"
+            )
         arrived = [network.transposed(k, parts) for network, parts in zip(networks, by_sums, strict=True)]
         r = v_bar[k] + tape.gradient([log_slopes, *inputs], v_block, [-log_det_bar[k], *arrived])
 
@@ -152,7 +163,7 @@ def _gradient(made, given, flat, step_back, v, v_bar, log_det_bar):
         by_block_sums = tape.gradient(results, block_sums, by_results)
         return k - 1, _with_block(λ, k, λ_block), _with_block(by_sums, k, by_block_sums)
 
-    all_sums = [[*parts, *term] for parts, term in zip(sums, terms, strict=True)]
+    all_sums = [[*parts, *term, *network.biases] for parts, term, network in zip(sums, terms, networks, strict=True)]
     start = [count - 1, tf.zeros_like(v_blocks), tf.nest.map_structure(tf.zeros_like, all_sums)]
     _, λ, by_sums = tf.while_loop(lambda k, *_: k >= 0, add_block, start)
     # Dense tensors: the derivative of a gather comes as slices.
@@ -214,8 +225,10 @@ class _BlockedNetwork:
         groups = [1] * len(starts[1:]) + [made.params]
         orders, degrees = [*orders[1:], orders[0]], [*degrees[1:], degrees[0]]
         self.kernels = [
-            self._sorted_kernel(*parts)
-            for parts in zip(weights.kernels, units, seen, orders, degrees, groups, self.output_sizes, strict=True)
+            made.rounded(k, self._sorted_kernel(*parts))
+            for k, parts in enumerate(
+                zip(weights.kernels, units, seen, orders, degrees, groups, self.output_sizes, strict=True)
+            )
         ]
         size = len(degrees[-1])
         columns = [*units[1:], tf.concat([units[0] + size * p for p in range(made.params)], 1)]
@@ -260,19 +273,19 @@ class _BlockedNetwork:
         return terms
 
     def evaluate(self, v, terms):
-        """All that each matrix takes, and gives before the context, given all coordinates: one pass of the network.
+        """All that each matrix takes, and its products with it, given all coordinates: one pass of the network.
 
         Only the sums have derivatives, and only by the weights.
         """
         inputs, sums = [], []
 
         def linear(k, u):
-            inputs.append(tf.stop_gradient(u))
+            inputs.append(tf.stop_gradient(self.made.rounded(k, u)))
             total = tf.gather(tf.einsum("igc,in->cgn", self.kernels[k], _flat(inputs[-1])), self.windows[k])
             total = tf.transpose(total, [0, 2, 1, 3])
-            sums.append(self.biases[k] + tf.reshape(total, [self.count, self.biases[k].shape[1], tf.shape(v)[-1]]))
+            sums.append(tf.reshape(total, [self.count, self.biases[k].shape[1], tf.shape(v)[-1]]))
             term = tf.stop_gradient(terms[k]) if k < len(terms) else None
-            return self.made.join(tf.stop_gradient(sums[-1]), term)
+            return self.made.after_product(k, tf.stop_gradient(sums[-1]), tf.stop_gradient(self.biases[k]), term)
 
         self.made.network(v, linear)
         return inputs, sums
@@ -285,12 +298,10 @@ class _BlockedNetwork:
         ]
         inner = [tf.reshape(kernel, [self.count, -1, kernel.shape[1]])[k] for kernel in kernels]
         if sums is None:
-            shifts = [
-                b[k] + _multiply(kernel, _flat(u)) for b, kernel, u in zip(self.biases, kernels, inputs, strict=True)
-            ]
+            shifts = [_multiply(kernel, _flat(u)) for kernel, u in zip(kernels, inputs, strict=True)]
         else:
             shifts = [s[k] - _multiply(kernel, u[k]) for s, kernel, u in zip(sums, inner, inputs, strict=True)]
-        return _Block(self.made, inner, shifts, [term[k] for term in terms])
+        return _Block(self.made, inner, shifts, [bias[k] for bias in self.biases], [term[k] for term in terms])
 
     def transposed(self, k, by_sums):
         """The transposed matrices, from the sums of other blocks to the inputs of block k."""
@@ -303,12 +314,13 @@ class _BlockedNetwork:
 
 
 class _Block:
-    """The part of a network inside one block; `shifts` are the biases and all that comes from outside."""
+    """The part of a network inside one block; `shifts` are what comes to its products from outside."""
 
-    def __init__(self, made, kernels, shifts, context_terms):
+    def __init__(self, made, kernels, shifts, biases, context_terms):
         self.made = made
-        self.kernels = list(kernels)
-        self.shifts = list(shifts)
+        self.kernels = kernels
+        self.shifts = shifts
+        self.biases = biases
         self.context_terms = context_terms
 
     def evaluate(self, v):
@@ -316,8 +328,8 @@ class _Block:
         inputs = []
 
         def linear(k, u):
-            inputs.append(u)
-            return self._linear(k, u)
+            inputs.append(self.made.rounded(k, u))
+            return self._linear(k, inputs[-1])
 
         return self.made.network(v, linear), inputs
 
@@ -326,11 +338,19 @@ class _Block:
         last, params = len(self.kernels) - 1, self.made.params
         kernel = tf.reshape(self.kernels[last], [self.kernels[last].shape[0], params, -1])[..., i]
         shift = tf.reshape(self.shifts[last], [params, -1, tf.shape(v)[-1]])[:, i]
-        return self.made.network(v, lambda k, u: self._linear(k, u) if k < last else shift + _multiply(kernel, u))
+        bias = tf.reshape(self.biases[last], [params, -1, 1])[:, i]
+
+        def linear(k, u):
+            u = self.made.rounded(k, u)
+            if k < last:
+                return self._linear(k, u)
+            return self.made.after_product(k, shift + _multiply(kernel, u), bias, None)
+
+        return self.made.network(v, linear)
 
     def _linear(self, k, u):
         term = self.context_terms[k] if k < len(self.context_terms) else None
-        return self.made.join(self.shifts[k] + _multiply(self.kernels[k], u), term)
+        return self.made.after_product(k, self.shifts[k] + _multiply(self.kernels[k], u), self.biases[k], term)
 
 
 def _multiply(kernel, u):

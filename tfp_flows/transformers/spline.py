@@ -7,6 +7,7 @@ import numbers
 
 import tensorflow as tf
 
+from tfp_flows._math.gradients import custom_gradient
 from tfp_flows.transformers.transformer import Transformer
 
 # The greatest raw slope that is taken as it comes.
@@ -89,7 +90,7 @@ def softmax(logits, floor):
 def slope_above(floor, raw):
     """A slope above `floor`, floor + softplus(raw + c), with the c for which raw = 0 gives 1, and below 1001."""
 
-    @tf.custom_gradient
+    @custom_gradient
     def softplus(x):
         # The derivative as a quotient, as in `Bin.start_and_size`. The clip keeps the second derivative finite.
         return tf.nn.softplus(x), lambda d_softplus: d_softplus / (1 + tf.exp(tf.minimum(-x, 80.0)))
@@ -137,7 +138,7 @@ class Bin:
     def start_and_size(self, logits, floor):
         """Left edge and size of the bin, where [0, 1] is cut into bins of the sizes `softmax(logits, floor)`."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def look_up(logits):
             exponentials, sums = _exponentials_and_sums(logits)
             total, edges, end = sums[-1], *_edges(sums, floor)
@@ -161,7 +162,7 @@ class Bin:
     def value(self, values):
         """values_k of bin k, of `[..., K, D]` values."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def look_up(values):
             rows = _rows(values)
 
@@ -179,7 +180,7 @@ class Bin:
     def sum_before(self, values):
         """The sum of values_j over the bins j before bin k, of `[..., K, D]` values."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def look_up(values):
             rows = _rows(values)
 
@@ -194,7 +195,7 @@ class Bin:
     def ends(self, values):
         """values_k and values_k+1 at both knots of bin k, of `[..., K + 1, D]` values at all knots."""
 
-        @tf.custom_gradient
+        @custom_gradient
         def look_up(values):
             rows = _rows(values)
 
@@ -231,7 +232,7 @@ class Bin:
 
 def _exponentials_and_sums(logits):
     """The K exponentials of a softmax, and the K + 1 sums of those before each of them and of all."""
-    exponentials = _rows(tf.exp(logits - tf.reduce_max(logits, axis=-2, keepdims=True)))
+    exponentials = _rows(tf.exp(logits - tf.stop_gradient(tf.reduce_max(logits, axis=-2, keepdims=True))))
     return exponentials, [tf.zeros_like(exponentials[0]), *itertools.accumulate(exponentials)]
 
 

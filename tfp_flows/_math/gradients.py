@@ -1,0 +1,33 @@
+"""Functions that bring their own gradient, where it is asked for."""
+
+import contextlib
+import contextvars
+import functools
+
+import tensorflow as tf
+
+_PLAIN = contextvars.ContextVar("plain", default=False)
+
+
+def custom_gradient(function):
+    """`tf.custom_gradient`, except within `plain_gradients`: there the function is differentiated as it stands."""
+
+    @functools.wraps(function)
+    def chosen(*args):
+        return function(*args)[0] if _PLAIN.get() else tf.custom_gradient(function)(*args)
+
+    return chosen
+
+
+@contextlib.contextmanager
+def plain_gradients():
+    """For the body of a loop whose gradient is given from outside.
+
+    A gradient function keeps tensors of the graph in which it was made. Those of a loop's body can not be reached from
+    the copy of it that a loaded SavedModel holds.
+    """
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)

@@ -1,0 +1,9 @@
+"""Parts of matrices."""
+
+import tensorflow as tf
+
+
+def with_diagonal(matrix, diagonal):
+    """The matrix `[..., n, n]` with the diagonal `[..., n]`: `tf.linalg.set_diag`, of which XLA has no gradient where
+    the batch size is open."""
+    return tf.where(tf.eye(matrix.shape[-1], dtype=tf.bool), diagonal[..., tf.newaxis], matrix)
