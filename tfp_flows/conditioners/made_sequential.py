@@ -26,8 +26,8 @@ def solve(made, step, step_back, w, context=None):
     the points however small the block.
 
     The gradient is that of the implicit function theorem: with J = ∂w/∂v, the derivative by w of a function of v is
-    J⁻ᵀ times that by v. J is triangular, so it is solved for in the same way, last block first. Higher derivatives, and
-    those of `tf.autodiff.ForwardAccumulator`, are right too, but cost D passes: see `made_implicit.py`.
+    J⁻ᵀ times that by v. J is triangular, so it is solved for in the same way, last block first. Higher derivatives
+    are right too, but cost D passes: see `made_implicit.py`. `tf.autodiff.ForwardAccumulator` is refused in eager mode.
 
     Shapes: w and v `[n, D]`, context `[n, C]` or `[C]`, the sum of log-derivatives `[n]`.
 
@@ -147,9 +147,9 @@ def _gradient(made, given, step_back, v, v_bar, log_det_bar, *flat):
         slopes_by_parameters = tape.gradient(w_block, parameters)
         if slopes_by_parameters is None:
             raise NotImplementedError(
-                "Expected a `tf.autodiff.ForwardAccumulator` through the direction of an autoregressive flow that goes "
-                "one by one to watch a call of a `tf.function`; in eager mode no tape runs under it. "
-                f"Received: {made.event_size} coordinates in eager mode"
+                "Expected a gradient tape around the direction of an autoregressive flow that goes one by one, not a "
+                "`tf.autodiff.ForwardAccumulator`, under which no tape runs. Two nested tapes give what it would. "
+                f"Received: {made.event_size} coordinates"
             )
         arrived = [network.transposed(k, parts) for network, parts in zip(networks, by_sums, strict=True)]
         r = v_bar[k] + tape.gradient([log_slopes, *inputs], v_block, [-log_det_bar[k], *arrived])
