@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfp_flows as tff
+from tfp_flows import saving
 from tfp_flows.conditioners import MADE
 
 OPTIMIZERS = sorted(
@@ -217,3 +218,14 @@ def test_order_agnostic_training_draws_an_order_a_batch():
     x = np.random.default_rng(0).normal(size=(128, 3)).astype(np.float32)
     model.fit(x, batch_size=16, epochs=1, callbacks=[EveryBatch()], verbose=0)
     assert len(set(orders)) > 2 and np.isfinite(model.log_prob(x)).all()
+
+
+def test_a_bijectors_config_holds_what_was_drawn(monkeypatch):
+    made = tff.bijectors.MAF(9, input_order="random", hidden_degrees="random", hidden_units=(16,), seed=3)
+    config = json.loads(json.dumps(saving.to_config(made)))
+    # Another version of NumPy, which draws otherwise.
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: np.random.Generator(np.random.MT19937(seed)))
+    again = saving.from_config(config)
+    np.testing.assert_array_equal(again.conditioner.order, made.conditioner.order)
+    for one, other in zip(again.conditioner.degrees()[1:-1], made.conditioner.degrees()[1:-1], strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -34,7 +34,8 @@ class MaskedAutoregressive(Bijector):
       event_size: D, the number of coordinates; 1 is allowed.
       transformer: g, a `tff.transformers.Transformer`.
       one_pass: the direction that costs one pass, "inverse" or "forward".
-      input_order, hidden_degrees, num_masks, residual, context_mode: of the network, see `tff.conditioners.MADE`.
+      input_order, hidden_degrees, num_masks, residual, context_mode, drawn_masks: of the network, see
+        `tff.conditioners.MADE`.
       context_size, hidden_units, activation, dtype, seed, validate_args, name: see `Bijector` and `MADE`; hidden layers
         narrower than D - 1, with a context D, are refused.
 
@@ -61,6 +62,7 @@ class MaskedAutoregressive(Bijector):
         num_masks=1,
         residual=False,
         context_mode="add",
+        drawn_masks=None,
         hidden_units=(64, 64),
         activation="relu",
         **shared,
@@ -82,8 +84,10 @@ class MaskedAutoregressive(Bijector):
             activation=activation,
             output_bias=np.repeat(transformer.initial_parameters(), self.event_size),
             seed=self.seed,
+            drawn_masks=drawn_masks,
             dtype=self._network_dtype,
         )
+        self._remember(drawn_masks=self.conditioner.drawn_masks)
 
     def _forward_and_log_det(self, z, context):
         if self.one_pass == "forward":
