@@ -111,7 +111,7 @@ def test_bad_arguments_are_refused(make):
 
 @pytest.mark.parametrize("make", [tff.bijectors.LULinear, tff.bijectors.TriangularAffine, tff.bijectors.DiagonalAffine])
 def test_moments_and_entropy_of_affine_flows(make):
-    layers = [tff.bijectors.ActNorm(3, tf.float64), make(3, dtype=tf.float64, seed=1)]
+    layers = [tff.bijectors.ActNorm(3, dtype=tf.float64), make(3, dtype=tf.float64, seed=1)]
     layers.append(tff.bijectors.Householder(3, dtype=tf.float64, seed=2))
     base = tfd.MultivariateNormalDiag(tf.zeros(3, tf.float64), tf.ones(3, tf.float64))
     flow = tfd.TransformedDistribution(base, tfb.Chain(layers))
