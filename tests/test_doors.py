@@ -117,8 +117,13 @@ PIPELINES = {
 @pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so of every generator
 @pytest.mark.parametrize(
     "name, dtype",
-    [("tf.data", "float64"), ("tf.data", "int64"), ("without shapes", "float64"), ("generator", "float16")]
-    + [("PyDataset", "float64")],
+    [
+        ("tf.data", "float64"),
+        ("tf.data", "int64"),
+        ("without shapes", "float64"),
+        ("generator", "float16"),
+        ("PyDataset", "float64"),
+    ],
 )
 def test_pipelines_with_a_smaller_last_batch(conditional, exact, name, dtype):
     make, context = PIPELINES[name], CONTEXT.astype(dtype)
@@ -193,6 +198,11 @@ REFUSED = {
         lambda m: m.evaluate(CONTEXT, MIXED.astype({"children": "Int64"})),
         TypeError,
         "column 'children' of dtype int64",
+    ),
+    "integers, objects": (
+        lambda m: m.evaluate(CONTEXT, MIXED.astype(object)),
+        TypeError,
+        "Received: column 'children' of dtype int64",
     ),
     "integers in a pipeline": (
         lambda m: m.fit(PIPELINES["tf.data"](CONTEXT, np.zeros([12, 2], int))),

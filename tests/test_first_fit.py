@@ -150,24 +150,30 @@ def test_numbers_too_large_for_a_gradient_are_refused():
 
 # Presets
 
-VECTOR_PRESETS = [name for name in tff.flows.__all__ if name != "flow_of"]
+
+@pytest.mark.parametrize("name", tff.flows.__all__)
+def test_presets_standardize_and_no_two_layers_start_alike(name):
+    layers = {} if name == "gaussian" else {"num_layers": 2}
+    flow = getattr(tff.flows, name)(3, context_size=2, seed=0, **layers)
+    kinds = [type(part).__name__ for part in (flow.bijector, *flow.bijector.submodules)]
+    assert kinds[0] == "StandardizedContext" and kinds.count("Standardize") == 1
+    matrices = [v.numpy() for v in flow.trainable_variables if v.shape.rank == 2 and np.std(v.numpy()) > 0]
+    for k, one in enumerate(matrices):
+        assert not any(one.shape == other.shape and np.array_equal(one, other) for other in matrices[:k])
+    assert len(matrices) >= (0 if name == "gaussian" else 2)
 
 
-@pytest.mark.parametrize("name", VECTOR_PRESETS)
-def test_every_preset_standardizes_contexts_and_differs_from_layer_to_layer(name):
-    preset = getattr(tff.flows, name)
-    try:
-        flow = preset(3, context_size=2, seed=0)
-    except TypeError:
-        pytest.skip("takes no context") if name == "gaussianization" else pytest.fail("takes no context")
-    assert isinstance(flow.bijector, tff.bijectors.StandardizedContext)
-    assert any(isinstance(part, tff.bijectors.Standardize) for part in flow.bijector.submodules)
-    plain = preset(3, context_size=2, seed=0, standardize=False)
-    assert not any("tandardize" in type(part).__name__ for part in (plain.bijector, *plain.bijector.submodules))
-    # Two layers of one shape that start from random numbers start from different ones.
-    random = [v.numpy() for v in plain.trainable_variables if v.shape.rank == 2 and np.std(v.numpy()) > 0]
-    for k, one in enumerate(random):
-        assert not any(one.shape == other.shape and np.array_equal(one, other) for other in random[:k])
+def test_presets_leave_what_they_are_told_to():
+    def kinds(**options):
+        flow = small_flow(**options)
+        return {type(part).__name__ for part in (flow.bijector, *flow.bijector.submodules)}
+
+    ours = {"Standardize", "StandardizedContext"}
+    assert ours & kinds() == ours
+    assert ours & kinds(standardize=False) == set()
+    assert ours & kinds(standardize="context") == {"StandardizedContext"}
+    embedding = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    assert ours & kinds(context_size=0, embedding=embedding) == {"Standardize"}
 
 
 # Compositions that `tff.condition` takes
