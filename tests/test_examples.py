@@ -20,6 +20,7 @@ SHORT = {
     "cosmic_rays": ["--output", "{folder}", "--regression", "5", "--steps", "5", "--layers", "1", "--draws", "10"],
     "careful_training": ["--output", "{folder}", "--epochs", "2", "--rows", "600", "--layers", "1"],
     "multi_worker": ["--rows", "1024", "--epochs", "2"],
+    "multi_task": ["--output", "{folder}", "--rows", "512", "--epochs", "1"],
     "resume": ["--backup", "{folder}/backup", "--epochs", "2"],
     "larger_than_memory": ["--folder", "{folder}", "--gigabytes", "0.01"],
     "variational_2d": ["--output", "{folder}", "--steps", "2", "--layers", "1", "2"],

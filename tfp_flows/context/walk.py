@@ -32,7 +32,7 @@ def walk(bijector, x, context=None, inverted=False):
         yield bijector, x, context, inverted
         return (yield from walk(bijector.bijector, x, bijector.inner_context(context), inverted))
     if isinstance(bijector, tfb.Blockwise):
-        sizes = [bijector.inverse_block_sizes, bijector.forward_block_sizes][inverted]
+        sizes = bijector.block_sizes if inverted else bijector.inverse_block_sizes
         blocks = []
         for part, block in zip(bijector.bijectors, tf.split(x, sizes, -1), strict=True):
             blocks.append((yield from walk(part, block, context, inverted)))

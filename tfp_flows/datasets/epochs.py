@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers
@@ -17,14 +18,14 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
 
     Arguments:
       arrays: x `[n, ...]`, or a tuple (context, x) or (context, x, weight), where a context may be a dictionary.
-      step: an integer variable that counts the batches trained on: `model.optimizer.iterations`. It is read when an
-        epoch starts.
+      step: what counts the batches trained on: an optimizer, `model.optimizer`, or an integer variable, such as its
+        `iterations`. It is read when an epoch starts.
       batch_size: the number of rows of a batch, over all replicas.
       seed: an integer.
       drop_remainder: whether a last batch of fewer rows is left out: so it should where there are several replicas.
 
     Raises: ValueError for a `batch_size` that is no positive integer, for arrays of different lengths, and for arrays
-      with fewer rows than make one batch.
+      with fewer rows than make one batch; TypeError for a `step` that cannot change, as a tensor cannot.
 
     Example:
 
@@ -37,6 +38,7 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
     False
     """
     check_positive_integers(batch_size=batch_size)
+    step = _counter(step)
     arrays = tf.nest.map_structure(tf.convert_to_tensor, arrays)
     lengths = {len(array) for array in tf.nest.flatten(arrays)}
     rows = min(lengths)
@@ -54,3 +56,16 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     taken = batches.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays))
     return taken.prefetch(tf.data.AUTOTUNE)
+
+
+def _counter(step):
+    """The variable that counts batches: an optimizer's own, or `step` itself."""
+    optimizer = getattr(step, "inner_optimizer", step)  # of a `keras.optimizers.LossScaleOptimizer`
+    step = optimizer._iterations if isinstance(optimizer, keras.optimizers.Optimizer) else step
+    if not isinstance(step, (tf.Variable, keras.Variable)):
+        raise TypeError(
+            "Expected `step` to be an optimizer or an integer variable. A tensor would give every epoch the same "
+            "order, and with `gradient_accumulation_steps` an optimizer's `iterations` are one: pass `model.optimizer` "
+            f"itself. Received: step={step!r}"
+        )
+    return step

@@ -62,10 +62,11 @@ def check_support(distribution, x, context):
             if wrong.size:
                 place = tuple(wrong[0])
                 column = f", column {place[1]}" if len(place) > 1 else ""
+                more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
                 at = np.asarray(given)[place] if given.shape == value.shape else _row(given, place[0])
                 raise ValueError(
                     f"Expected data inside the support of `{part.name}` ({type(part).__name__}). "
-                    f"Received: {at} in row {place[0]}{column}, and {len(wrong) - 1} more"
+                    f"Received: {at} in row {place[0]}{column}{more}"
                 )
         bounded_parts -= 1
         if not bounded_parts:

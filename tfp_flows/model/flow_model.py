@@ -197,11 +197,7 @@ class FlowModel(keras.Model):
         Raises: see the class; arrays are checked whole before the first step. ValueError also where they lie outside
           the support of the distribution, or are so large that the gradient of the first step overflows.
         """
-        if class_weight is not None:
-            raise ValueError(
-                "Expected no `class_weight`: the data has no classes. Use `sample_weight`, a weight for every row. "
-                f"Received: class_weight={class_weight!r}"
-            )
+        _check_no_classes(class_weight)
         batch_size = 256 if batch_size is None else batch_size
         check_positive_integers(batch_size=batch_size)
         spec = self.data_spec
@@ -246,10 +242,11 @@ class FlowModel(keras.Model):
 
     def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False, *, context=None):
         """One step on a batch, as `keras.Model.train_on_batch` takes it; arguments and checks as in `fit`."""
+        _check_no_classes(class_weight)
         if not self.compiled:
             self.compile()
         first, second, weight = self._keras_order(x, y, sample_weight, context)
-        return super().train_on_batch(first, second, weight, class_weight, return_dict)
+        return super().train_on_batch(first, second, weight, return_dict=return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False, *, context=None):
         """The loss of a batch, as `keras.Model.test_on_batch` gives it; arguments and checks as in `evaluate`."""
@@ -432,6 +429,14 @@ class FlowModel(keras.Model):
         if format != "tf_saved_model" or kwargs:
             raise ValueError(f'Expected format="tf_saved_model" and no more. Received: format={format!r}, {kwargs}')
         export.write(self, filepath)
+
+
+def _check_no_classes(class_weight):
+    if class_weight is not None:
+        raise ValueError(
+            "Expected no `class_weight`: the data has no classes. Use `sample_weight`, a weight for every row. "
+            f"Received: class_weight={class_weight!r}"
+        )
 
 
 def _named_metrics(metrics):

@@ -318,6 +318,8 @@ def _refuse_without_density(leaf, dtype, what):
 def _dtype_of(leaf):
     """The name of the dtype of what a user gives, as NumPy or TensorFlow would say it."""
     dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+    if str(dtype) == "object":  # what the objects are
+        dtype = np.asarray(leaf.tolist()).dtype
     if isinstance(dtype, tf.DType):
         return dtype.name
     return getattr(getattr(dtype, "numpy_dtype", dtype), "name", str(dtype))
@@ -335,7 +337,7 @@ def _tensor(leaf, dtype, what, is_event):
             f"Expected {what} with values. Inside a Keras model call the FlowModel itself, as a layer: flow(x), or "
             f"flow((context, x)). Received: {leaf}"
         )
-    if hasattr(leaf, "to_numpy"):
+    if hasattr(leaf, "to_numpy") or str(getattr(leaf, "dtype", None)) == "object":
         if is_event:
             _refuse_without_density(leaf, dtype, what)
         leaf = _array(leaf, what)

@@ -116,7 +116,7 @@ def converted(spec, data, finite=True):
             "Expected arrays, a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator. "
             f"Received: {type(data).__name__}"
         )
-    return map(convert, data)
+    return (convert(batch) for batch in data)  # Keras knows generators and no other iterators
 
 
 def peek(spec, data, num_rows=10_000):
@@ -141,7 +141,9 @@ def peek(spec, data, num_rows=10_000):
     floats = [leaf for leaf in tf.nest.flatten(first) if leaf is not None and leaf.dtype.kind == "f"]
     finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(1) for leaf in floats], 0)
     first = tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[finite], first)
-    return first if finite.any() else None, itertools.chain(taken, data) if hasattr(data, "__next__") else data
+    if hasattr(data, "__next__"):
+        data = (batch for batch in itertools.chain(taken, data))  # a generator, as Keras wants it
+    return first if finite.any() else None, data
 
 
 class _Converted(keras.utils.PyDataset):
