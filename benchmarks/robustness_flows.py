@@ -14,12 +14,16 @@ FLOWS = ("affine coupling", "affine autoregressive", "spline coupling", "spline 
 
 
 class Ours:
-    """A preset as it comes: `FlowModel.fit`, with the optimizer it is compiled with."""
+    """A preset as it comes: `FlowModel.fit`, with the optimizer it compiles with.
+
+    Its densities before training are those with which training begins: standardized by the data, as `fit` does it.
+    """
 
     def __init__(self, preset):
         self.model, start = _model_and_start(preset)
         for variable, value in zip(_variables(self.model), start, strict=True):
             variable.assign(value)
+        self.is_new = True
 
     def train(self, x, steps):
         return self.model.fit(x, epochs=steps, verbose=0).history["loss"]
@@ -27,6 +31,9 @@ class Ours:
     def density(self, x):
         import tensorflow as tf
 
+        if self.is_new:
+            self.model.adapt(x)
+            self.is_new = False
         x = tf.constant(x)
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -47,6 +54,7 @@ def _model_and_start(preset):
 
     sizes = {"num_layers": LAYERS, "hidden_units": (HIDDEN, HIDDEN)}
     model = tff.FlowModel(getattr(tff.flows, preset)(DIMENSIONS, seed=0, **sizes))
+    model.compile()
     return model, [variable.numpy() for variable in _variables(model)]
 
 
