@@ -1,11 +1,12 @@
 """The way of data through a composition of bijectors, part after part, from the data to the base."""
 
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
-from tensorflow_probability.python.bijectors import chain
+from tensorflow_probability.python.bijectors import blockwise, chain, invert, joint_map
 
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import context_arguments
+
+# Where a part is no composite tensor, `tfb.Chain(...)` and the like give a `_Chain`, the class `tfb.Chain` derives from.
 
 
 def walk(bijector, x, context=None, inverted=False):
@@ -26,18 +27,18 @@ def walk(bijector, x, context=None, inverted=False):
         for part in bijector.bijectors[::-1] if inverted else bijector.bijectors:
             x = yield from walk(part, x, context, inverted)
         return x
-    if isinstance(bijector, tfb.Invert):
+    if isinstance(bijector, invert._Invert):
         return (yield from walk(bijector.bijector, x, context, not inverted))
     if isinstance(bijector, ContextBijector):
         yield bijector, x, context, inverted
         return (yield from walk(bijector.bijector, x, bijector.inner_context(context), inverted))
-    if isinstance(bijector, tfb.Blockwise):
+    if isinstance(bijector, blockwise._Blockwise):
         sizes = bijector.block_sizes if inverted else bijector.inverse_block_sizes
         blocks = []
         for part, block in zip(bijector.bijectors, tf.split(x, sizes, -1), strict=True):
             blocks.append((yield from walk(part, block, context, inverted)))
         return tf.concat(blocks, -1)
-    if isinstance(bijector, tfb.JointMap):
+    if isinstance(bijector, joint_map._JointMap):
         blocks = []
         for part, block in zip(tf.nest.flatten(bijector.bijectors), tf.nest.flatten(x), strict=True):
             blocks.append((yield from walk(part, block, context, inverted)))
