@@ -17,8 +17,8 @@ class BijectivityMonitor(FlowCallback):
     differentiation, which takes D backward passes. For a sound flow both stay near the rounding error of its dtype;
     above 1e-2 its densities and its samples no longer belong to one distribution.
 
-    They are part of Keras's logs, and so of `History` and TensorBoard's scalars; callbacks later in the list can monitor
-    them by name.
+    They are part of Keras's logs, and so of `History` and TensorBoard's scalars; callbacks later in the list can
+    monitor them by name.
 
     Arguments:
       x: the points, `[n, D]`; some tens of rows of the data are enough.

@@ -1,4 +1,4 @@
-"""SavedModels of a FlowModel: its methods as graphs that need TensorFlow and nothing else."""
+"""SavedModels of a FlowModel: its methods as graphs that need only TensorFlow."""
 
 import tensorflow as tf
 
@@ -71,7 +71,7 @@ def _drawn(seed):
 
 
 def _context_spec(model):
-    """The specification of a batch of contexts; a part of a dictionary goes by its name there."""
+    """The specification of a batch of contexts; parts of a dictionary keep their names."""
 
     def spec(shape, name):
         return tf.TensorSpec([None, *shape], model.precision, name=name)
