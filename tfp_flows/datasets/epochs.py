@@ -17,8 +17,8 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
 
     Arguments:
       arrays: x `[n, ...]`, or a tuple (context, x) or (context, x, weight), where a context may be a dictionary.
-      step: an integer variable that counts the batches trained on: `model.optimizer.iterations`. It is read when an
-        epoch starts.
+      step: an integer variable that counts the batches trained on: `model.optimizer.iterations`, once the model is
+        compiled. It is read when an epoch starts.
       batch_size: the number of rows of a batch, over all replicas.
       seed: an integer.
       drop_remainder: whether to drop a last, smaller batch, as is right with several replicas.
