@@ -55,7 +55,7 @@ class FlowPictures(FlowCallback):
         figure = plotting.corner(self.x[:, self.columns], samples[:, self.columns], self.labels)
         figure.savefig(path)
         plt.close(figure)
-        # A summary of its own making: `tf.summary.image` wants TensorBoard installed, which only the reader needs.
+        # A summary written by hand: `tf.summary.image` requires TensorBoard, which only the reader needs.
         image = tf.compat.v1.Summary.Image(encoded_image_string=path.read_bytes(), colorspace=4)
         summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(tag="samples over data", image=image)])
         with self._writer.as_default():

@@ -42,7 +42,7 @@ def call_conditioner(layer, x, context):
         joined = concatenate(x, context)
         rows = layer(tf.reshape(joined, [-1, joined.shape[-1]]))
         return tf.reshape(rows, tf.concat([tf.shape(joined)[:-1], rows.shape[-1:]], 0))
-    if x.shape.rank == 1:  # a Keras layer wants a batch
+    if x.shape.rank == 1:  # a Keras layer requires a batch
         return call_conditioner(layer, x[tf.newaxis], context)[0]
     if context is not None and context.shape.rank == 1:
         context = context[tf.newaxis]

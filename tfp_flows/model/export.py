@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from tfp_flows.tracking import weights_of
 
-# The seed that stands for none, so that every call draws another: a SavedModel has no None.
+# Stands for no seed, so that every call draws another: a SavedModel takes no None.
 DRAWN = tf.int32.min
 
 
