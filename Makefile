@@ -8,7 +8,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
 
-test: .venv/with-test lint  ## all tests, two processes side by side
+test: .venv/with-test lint  ## all tests, in two processes
 	.venv/bin/python -m pytest -n 2 tests
 
 test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises

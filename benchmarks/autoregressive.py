@@ -1,4 +1,4 @@
-"""One autoregressive layer: its two directions beside those of TFP's `MaskedAutoregressiveFlow`, all under XLA.
+"""One autoregressive layer: its two directions compared with those of TFP's `MaskedAutoregressiveFlow`, all under XLA.
 
     python benchmarks/autoregressive.py [growth.png]
 

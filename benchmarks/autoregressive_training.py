@@ -1,4 +1,4 @@
-"""What autoregressive flows learn: rings in the plane, and the quakes beside a Gaussian with full covariance.
+"""What autoregressive flows learn: rings in the plane, and the quakes compared with a Gaussian.
 
     python benchmarks/autoregressive_training.py
 

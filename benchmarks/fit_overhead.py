@@ -1,10 +1,11 @@
-"""What `FlowModel.fit` costs beside the same step written by hand as one compiled `tf.function`.
+"""What `FlowModel.fit` costs compared with the same step written by hand as one compiled `tf.function`.
 
     python benchmarks/fit_overhead.py
 
-Also what FlowDoctor and BijectivityMonitor cost, beside `fit` as it comes.
+Also what FlowDoctor and BijectivityMonitor add to `fit` with its defaults.
 
-RealNVP of 6 layers 2x64 on 2-D data, batches of 256, Adam. They take turns, five epochs each; medians and least times.
+RealNVP with 6 layers of 2x64 units on 2-D data, batches of 256, Adam. They take turns, five epochs each; medians and
+minima.
 """
 
 import time
@@ -75,7 +76,7 @@ def main():
         median, least = np.median(values), np.min(values)
         print(
             f"{name:45s} median {1e3 * median:5.2f} ms a step, {median / np.median(reference):.2f} times by hand; "
-            f"least {1e3 * least:5.2f}, {least / np.min(reference):.2f}"
+            f"minimum {1e3 * least:5.2f}, {least / np.min(reference):.2f}"
         )
 
 

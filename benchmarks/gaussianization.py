@@ -1,10 +1,10 @@
-"""Gaussianization beside zuko's `GF`: train step, density and sampling of 6 dimensions, 6 layers, 8 components.
+"""Gaussianization compared with zuko's `GF`: train step, density and sampling of 6 dimensions, 6 layers, 8 components.
 
     python benchmarks/gaussianization.py
 
 The peer runs in a virtual environment of its own, which this script makes in a temporary folder (some minutes, once:
-pass the folder with `--peer` to use it again). Both processes run with two threads, and take turns round by round, so
-that what else the machine does hits both; the table has the medians of the rounds. Ours runs under XLA; of the peer
+pass the folder with `--peer` to use it again). Both processes run with two threads, and take turns, so that other
+load on the machine affects both; the table has the medians of the rounds. Ours runs under XLA; of the peer
 eager code and `torch.compile` both run, and the faster counts.
 """
 
@@ -158,12 +158,12 @@ def compare(folder, rounds):
     for process, _ in contestants.values():
         process.stdin.close()
         process.wait()
-    print(f"{'operation':28}{'library':10}{'median ms':>12}{'least ms':>12}{'first call s':>15}")
+    print(f"{'operation':28}{'library':10}{'median ms':>12}{'minimum ms':>12}{'first call s':>15}")
     for (name, operation), taken in sorted(times.items(), key=lambda item: (item[0][1], item[0][0])):
         first = contestants[name][1]["first calls"][operation]
         print(f"{operation:28}{name:10}{statistics.median(taken):12.2f}{min(taken):12.2f}{first:15.1f}")
     for name, (_, about) in contestants.items():
-        print(f"greatest error of the round trip of {POINTS} points, {name}: {about['round trip']:.2g}")
+        print(f"maximum round-trip error of {POINTS} points, {name}: {about['round trip']:.2g}")
 
 
 def main():

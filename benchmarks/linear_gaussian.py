@@ -1,9 +1,9 @@
-"""A conditional flow against a posterior that is known: divergence, evidence, effective sample size, coverage.
+"""A conditional flow against a known posterior: divergence, evidence, effective sample size, coverage.
 
     python benchmarks/linear_gaussian.py
 
-Four parameters, 20 observables; `tff.datasets.LinearGaussian` has the exact answers. The flow is trained on draws made
-on the fly, then compared over 200 observations that it has never seen.
+Four parameters, 20 observables; `tff.datasets.LinearGaussian` has the exact answers. The flow is trained on fresh
+draws, then compared over 200 observations that it has never seen.
 """
 
 import argparse
@@ -77,7 +77,7 @@ def main():
         f"log-evidence            off by {np.abs(pulls).mean():.2f} standard errors in the mean, "
         f"{np.abs(pulls).max():.2f} at most; root mean square {np.sqrt(np.mean(pulls**2)):.2f}"
     )
-    print(f"ESS / N                 mean {found['efficiencies'].mean():.3f}, least {found['efficiencies'].min():.3f}")
+    print(f"ESS / N                 mean {found['efficiencies'].mean():.3f}, minimum {found['efficiencies'].min():.3f}")
     print(f"Pareto k                largest {found['pareto_k'].max():.2f}")
     for name in ("coverage", "expected_coverage"):
         print(f"{name:<23} {'inside' if found[name].inside else 'outside'} its 99 % band")

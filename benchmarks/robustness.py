@@ -48,7 +48,7 @@ def outcome(make, x):
         return ("refused" if kept and str(error) else "failed") + f": {type(error).__name__}: {error}"
     except Exception as error:  # a library may fail in any way
         return f"failed: {type(error).__name__}: {error}"
-    return "survived" if all(np.isfinite(values).all() for values in found) else "failed: values that are not finite"
+    return "survived" if all(np.isfinite(values).all() for values in found) else "failed: non-finite values"
 
 
 def serve(library, path):

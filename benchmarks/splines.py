@@ -1,5 +1,5 @@
-"""How fast is a rational-quadratic spline? Ours beside TFP's in the same run, and three ways to look up what
-belongs to a bin.
+"""How fast is a rational-quadratic spline? Ours and TFP's in the same run, and three ways to look up the
+parameters of a bin.
 
     python benchmarks/splines.py
 

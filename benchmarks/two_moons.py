@@ -1,4 +1,4 @@
-"""How near the program of the README comes to the exact entropy of two moons.
+"""How close the README's program comes to the exact entropy of two moons.
 
 python benchmarks/two_moons.py
 """

@@ -1,10 +1,9 @@
-"""Training that holds: warm-up and cosine, clipping, averaged weights, a doctor, a monitor, pictures, a backup.
+"""Robust training: warm-up and cosine decay, clipping, averaged weights, a doctor, a monitor, pictures, a backup.
 
 python examples/careful_training.py --output out
 
-What Keras has is Keras's; `tff.callbacks` adds what it lacks for flows. To show the doctor at work, the data comes with
-one row that is not finite, as a log file's might. Stopped in the middle and started again, it goes on from the last
-finished epoch.
+Most of it is Keras's; `tff.callbacks` adds what Keras lacks for flows. To show the doctor at work, one row of the data
+is non-finite. Stopped in the middle and started again, training continues from the last finished epoch.
 """
 
 import argparse
@@ -31,7 +30,7 @@ def main():
     train = np.concatenate([x, [[0.5, np.nan]]]).astype("float32")
     data = tf.data.Dataset.from_tensor_slices(train).shuffle(len(train)).batch(256)
 
-    # Up to 3e-3 in the first twentieth, then down to nothing: a flow's last tenths of a nat come at small steps.
+    # Up to 3e-3 in the first twentieth, then down to 0: the last tenths of a nat need small steps.
     steps = arguments.epochs * len(data)
     warmup = max(1, steps // 20)
     schedule = keras.optimizers.schedules.CosineDecay(0.0, steps - warmup, warmup_target=3e-3, warmup_steps=warmup)

@@ -20,13 +20,13 @@ def main():
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
 
-    # The waiting time is positive, the duration lies between 1 and 6 minutes. A flow on the whole plane would put
-    # mass where there can be none; TFP's Exp and Sigmoid at the data's end take care of that.
+    # The waiting time is positive, the duration between 1 and 6 minutes. A flow on the whole plane would put mass
+    # outside these bounds; TFP's Exp and Sigmoid next to the data prevent that.
     x = tff.datasets.geyser(seed=0)
     support = tfb.Blockwise([tfb.Sigmoid(1.0, 6.0), tfb.Exp()])
 
     flow = tfd.TransformedDistribution(
-        # A base with trainable parameters: Student's t has the heavier tails.
+        # A base with a trainable parameter, and heavier tails than the normal's.
         tfd.Sample(
             tfd.StudentT(df=tf.Variable(5.0, constraint=lambda df: tf.maximum(df, 2.0)), loc=0.0, scale=1.0), [2]
         ),
@@ -48,7 +48,7 @@ def main():
     history = model.fit(x, epochs=arguments.epochs, batch_size=64, verbose=0).history
     print(f"negative log-likelihood: {history['loss'][0]:.3f} nats at the start, {history['loss'][-1]:.3f} at the end")
 
-    # The distribution is TFP's own, and everything of TFP works on it.
+    # The distribution is TFP's own, so everything in TFP works on it.
     samples = flow.sample(1000, seed=(0, 1))
     inside = (samples[:, 0] > 1) & (samples[:, 0] < 6) & (samples[:, 1] > 0)
     degrees = flow.distribution.distribution.df.numpy()

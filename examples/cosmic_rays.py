@@ -1,17 +1,17 @@
-"""Sources of cosmic rays: 7 parameters from 420 counts, by a conditional flow and, to check it, by a Markov chain.
+"""Sources of cosmic rays: 7 parameters from 420 counts, by a conditional flow and, as a check, by a Markov chain.
 
     python examples/cosmic_rays.py --output docs
 
 The setting is that of Bister et al. 2022 (arXiv 2110.09493): spectral index, cut-off and five abundances of the sources
 of `tff.datasets.CosmicRays`, from the energy spectrum and the depths of the shower's maximum, by a flow of 6 coupling
 layers of 3 x 256. The flow is trained once, on simulations, and then gives the posterior of any observation. The chain,
-of `tfp.mcmc`, runs for one observation, on the exact likelihood. Prints how far they are apart, and the time of each;
-writes `cosmic_rays.png`, the posterior of one observation by both.
+of `tfp.mcmc`, runs for one observation, on the exact likelihood. Prints how far apart they are, and how long each
+takes; writes `cosmic_rays.png`, the posterior of one observation by both.
 
-All of it happens in the coordinates z in which the prior is a standard normal, as is the base of the flow. Training
-goes in two steps. First an affine bijector alone, whose shift and triangular matrix are outputs of a network. This is a
-regression, and brings every posterior, far narrower than the prior along some directions, to about one place and width.
-Then the couplings as well, which start as the identity: they learn the shape.
+Everything uses the coordinates z in which the prior is a standard normal, as is the base of the flow. Training has two
+steps. First an affine bijector alone, whose shift and triangular matrix are outputs of a network. This is a regression,
+which brings every posterior, far narrower than the prior along some directions, to about one place and width. Then the
+couplings as well, which start as the identity: they learn the shape.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import tfp_flows as tff
 matplotlib.use("Agg")
 
 PROBLEM = tff.datasets.CosmicRays()
-# The sum over 420 counts wants float64 where small differences of it matter.
+# The sum over 420 counts needs float64 where small differences of it matter.
 EXACT = tff.datasets.CosmicRays(dtype=tf.float64)
 BATCH = 256
 
@@ -54,7 +54,14 @@ def make_models(num_layers, seed):
     embedding = keras.Model(features, keras.layers.Dense(64)(hidden))
     affine = tff.bijectors.TriangularAffine(7, context_size=64, activation="silu", seed=seed)
     couplings = tff.flows.neural_spline_coupling(
-        7, num_layers, context_size=64, hidden_units=(256, 256, 256), activation="silu", bound=5.0, seed=seed
+        7,
+        num_layers,
+        context_size=64,
+        hidden_units=(256, 256, 256),
+        activation="silu",
+        bound=5.0,
+        standardize=False,  # the data is z, near a standard normal, and the context the embedding's output
+        seed=seed,
     ).bijector.bijectors
     return [
         tff.FlowModel(tfd.TransformedDistribution(PROBLEM.prior.distribution, tfb.Chain(parts)), embedding)
@@ -79,7 +86,7 @@ def joint_log_prob(z, counts):
 
 @tf.function(jit_compile=True, autograph=False)
 def chain(counts, start, num_draws):
-    """Draws `[num_draws, chains, 7]` of z by the No-U-Turn sampler, after as many to adapt its step."""
+    """Draws `[num_draws, chains, 7]` of z by the No-U-Turn sampler, after the same number to adapt its step size."""
     sampler = tfp.mcmc.NoUTurnSampler(
         lambda z: EXACT.joint_log_prob(z, counts), step_size=tf.constant(0.05, tf.float64), max_tree_depth=8
     )
@@ -104,7 +111,7 @@ def compare(model, counts, truth, num_draws):
     flow, flow_seconds = to_theta(tf.cast(z, tf.float64)).numpy(), time.perf_counter() - start
 
     start = time.perf_counter()
-    with warnings.catch_warnings():  # the Pareto shape stands in the table
+    with warnings.catch_warnings():  # the Pareto shape is in the table
         warnings.simplefilter("ignore")
         weighted = tff.inference.importance_sample(
             model, lambda z: joint_log_prob(tf.cast(z, tf.float64), counts), 10_000, features, seed=1
@@ -134,7 +141,7 @@ def compare(model, counts, truth, num_draws):
 
 
 def draw(path, flow, markov, truth, counts):
-    """The posterior by chain and flow, and in the corner the spectrum with what both expect."""
+    """The posterior by chain and flow, and in the corner the observed spectrum with the flow's prediction."""
     figure = tff.plotting.corner(markov, flow, PROBLEM.labels, names=("chain", "flow"))
     corner.overplot_lines(figure, truth, color="tab:gray")
     axes = figure.add_axes([0.64, 0.6, 0.33, 0.27])
@@ -163,9 +170,7 @@ def main():
     data = tff.datasets.simulator(simulate, BATCH, arguments.seed)
     regression, model = make_models(arguments.layers, arguments.seed)
     seconds = train(regression, data, arguments.regression, 2e-3), train(model, data, arguments.steps, 1e-3)
-    print(
-        f"training: {seconds[0]:.0f} s for the regression, {seconds[1]:.0f} s for the flow; once for all observations"
-    )
+    print(f"training: {seconds[0]:.0f} s for the regression, {seconds[1]:.0f} s for the flow, for all observations")
     features, z = simulate(tf.constant([arguments.seed, 2]), 500)
     print(tff.inference.coverage(model, z, features, levels=[0.1, 0.3, 0.5, 0.7, 0.9]))
 

@@ -4,8 +4,8 @@
 
 Simulated strains, fresh for every batch, train a flow for the masses given the strain, with a convolutional network to
 compress the strain and TFP's bijectors to keep the masses inside the prior. The likelihood is known here, and two
-masses fit on a grid: so the posterior, its evidence by importance sampling and its coverage can be held against what is
-exact. Writes `gravitational_waves.png`.
+masses fit on a grid, so the posterior, its evidence by importance sampling and its coverage can be compared with exact
+values. Writes `gravitational_waves.png`.
 """
 
 import argparse
@@ -28,7 +28,7 @@ TRUTH = [36.0, 29.0]  # solar masses
 
 
 def make_model(problem):
-    """p(masses | strain): splines, a Gaussian whose covariance goes with the strain, and the way to the prior."""
+    """p(masses | strain): splines, a Gaussian whose covariance depends on the strain, and the map to the prior."""
     layers = keras.layers
     embedding = keras.Sequential(
         [
@@ -42,19 +42,19 @@ def make_model(problem):
         ]
     )
     parts = {"context_size": 64, "activation": "silu", "seed": 0}
-    splines = tff.flows.neural_spline_coupling(2, num_layers=4, **parts)
+    splines = tff.flows.neural_spline_coupling(2, num_layers=4, standardize=False, **parts)
     gaussian = tff.bijectors.TriangularAffine(2, **parts)
     flow = tfd.TransformedDistribution(splines.distribution, tfb.Chain([problem.bijector, gaussian, splines.bijector]))
     return tff.FlowModel(flow, embedding=embedding)
 
 
 def compare_evidence(model, problem, events, draws):
-    """Prints how the evidence by importance sampling, and the flow itself, stand beside the grid."""
+    """Compares the evidence by importance sampling, and the flow itself, with the grid."""
     pulls, errors, efficiencies, shapes, divergences = [], [], [], [], []
     for k, strain in enumerate(problem.sample(events, seed=2)[0]):
         exact = problem.posterior(strain, size=100)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of weights that are not reliable: they are counted below
+            warnings.simplefilter("ignore", UserWarning)  # about unreliable weights, which are counted below
             found = tff.inference.importance_sample(
                 model, lambda masses, d=strain: problem.joint_log_prob(masses, d), draws, strain, seed=k
             )
@@ -66,7 +66,7 @@ def compare_evidence(model, problem, events, draws):
         divergences.append(np.sum(exact.probability * (exact.log_prob - log_q)))
     rows = {
         "KL(exact || flow)": f"{np.median(divergences):.3f} nats (median), {np.max(divergences):.3f} (largest)",
-        "effective sample size": f"{np.median(efficiencies):.0%} (median), {np.min(efficiencies):.0%} (least)",
+        "effective sample size": f"{np.median(efficiencies):.0%} (median), {np.min(efficiencies):.0%} (minimum)",
         "error of log evidence": f"{np.median(errors):.4f} nats (median)",
         "pulls of log evidence": f"root mean square {np.sqrt(np.mean(np.square(pulls))):.2f}, "
         f"largest {np.abs(pulls).max():.1f}",
@@ -91,7 +91,7 @@ def draw_strain(axes, problem, strain, wave):
 
 
 def draw_posterior(axes, exact, log_q):
-    """The regions of highest density that hold 50 % and 90 %: the flow's filled, the exact ones as lines."""
+    """The regions of highest density that hold 50 % and 90 %: filled for the flow, as lines for the exact posterior."""
     m1, m2 = np.moveaxis(exact.masses, -1, 0)
     q_levels, levels = (region_levels(log_prob, m1) for log_prob in (log_q, exact.log_prob))
     axes.contourf(m1, m2, log_q, [*q_levels, np.inf], colors=["#c6dbef", "#6baed6"])

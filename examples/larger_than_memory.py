@@ -1,9 +1,9 @@
-"""Data larger than the memory: a flow trains on shards that stream by, and the memory stays as it is.
+"""Data larger than memory: a flow trains on streamed shards, and its memory does not grow.
 
 python examples/larger_than_memory.py --folder shards --gigabytes 10
 
-The shards are TFRecord files, which TensorFlow reads by itself, several at once, and deals out to the workers of a
-`tf.distribute` strategy. Tables in Parquet, which Python would read in one thread, become such shards by
+The shards are TFRecord files, which TensorFlow reads without Python, several at once, and distributes to the workers of
+a `tf.distribute` strategy. Tables in Parquet, which Python would read in one thread, become such shards by
 
 write(folder, (rows.to_pandas().to_numpy("float32") for rows in pyarrow.dataset.dataset("tables").to_batches()))
 """
@@ -47,7 +47,7 @@ def write(folder, arrays):
 
 
 def stream(folder, batch_size):
-    """Batches of records from different shards, shuffled within what fits into the memory."""
+    """Batches of records from different shards, shuffled within a buffer."""
     shards = tf.data.Dataset.list_files(str(folder / "*.tfrecord"), seed=0)
     records = shards.interleave(tf.data.TFRecordDataset, cycle_length=8, num_parallel_calls=tf.data.AUTOTUNE)
     rows = records.shuffle(1024, seed=0).map(
@@ -57,7 +57,7 @@ def stream(folder, batch_size):
 
 
 def resident_megabytes():
-    """The memory of this process that is in use, as Linux tells it."""
+    """The resident memory of this process, from Linux."""
     pages = int(pathlib.Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
@@ -92,12 +92,11 @@ def main():
     keras.utils.set_random_seed(0)
 
     rows = write(arguments.folder, synthetic(arguments.gigabytes))
-    # How many batches there are, Keras would only know after the first epoch.
+    # Otherwise Keras learns the number of batches only after the first epoch.
     batches = tf.data.experimental.assert_cardinality(rows // arguments.batch_size)
     data = stream(arguments.folder, arguments.batch_size).apply(batches)
 
-    model = tff.FlowModel(tff.flows.realnvp(COLUMNS, num_layers=2, standardize=True, seed=0))
-    model.adapt(next(iter(data)))
+    model = tff.FlowModel(tff.flows.realnvp(COLUMNS, num_layers=2, seed=0))
     model.fit(data, epochs=arguments.epochs, verbose=0, callbacks=[Memory(arguments.batch_size)])
 
 

@@ -2,21 +2,21 @@
 
 python examples/multi_worker.py   # two workers on this machine, and the same training in one process, to compare
 
-On a cluster the same program is started on every machine, with its place in TF_CONFIG; here on the first of two:
+On a cluster start the same program on every machine, with its place in TF_CONFIG; here on the first of two:
 
 TF_CONFIG='{"cluster": {"worker": ["one:12345", "two:12345"]}, "task": {"type": "worker", "index": 0}}' \\
     python examples/multi_worker.py --backup /shared/backup
 
-Slurm knows the places:
+Under Slurm no TF_CONFIG is needed:
 
 srun --nodes 2 --ntasks-per-node 1 python examples/multi_worker.py --slurm --backup /shared/backup
 
-A worker uses all GPUs that it sees, so one worker a machine is enough. For the GPUs of one machine alone,
-`tf.distribute.MirroredStrategy()` does without workers. A batch is the batch of all replicas together: with twice as
-many of them, double it, or each has half the work.
+A worker uses all GPUs that it sees, so one worker per machine is enough. For the GPUs of one machine alone,
+`tf.distribute.MirroredStrategy()` needs no workers. The batch size counts the rows of all replicas together: with twice
+as many replicas, double it, or each has half the work.
 
-If a worker dies, the others end with an error within some seconds. Start all of them again: they go on from the backup,
-which stands in a folder that all of them see.
+If a worker dies, the others end with an error within seconds. Start all of them again: they continue from the backup,
+which is in a folder that all of them share.
 """
 
 import argparse
@@ -35,10 +35,10 @@ import tfp_flows as tff
 
 
 def place_from_slurm():
-    """TF_CONFIG, from what Slurm tells this process."""
+    """Sets TF_CONFIG from Slurm's environment variables."""
     cluster = tf.distribute.cluster_resolver.SlurmClusterResolver(
-        port_base=20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000,  # two jobs on one machine do not meet
-        # Which GPUs a worker sees is left to Slurm; the resolver wants a number all the same, even where there is none.
+        port_base=20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000,  # two jobs on one machine get different ports
+        # Which GPUs a worker sees is left to Slurm; the resolver needs a number all the same, even without GPUs.
         gpus_per_node=int(os.environ["SLURM_STEP_NUM_TASKS"]),
         gpus_per_task=1,
         auto_set_gpu=False,
@@ -49,21 +49,21 @@ def place_from_slurm():
 
 
 def backup_of(strategy, folder):
-    """All workers read one backup, and the chief alone writes it.
+    """All workers read one backup, which the chief alone writes.
 
-    With a backup each, a worker could die between the chief's writing and its own, and the next run start from two
-    different epochs. No worker reads too late: the chief writes after an epoch, in which all of them took part.
+    With one backup per worker, a worker could die after the chief wrote its backup and before writing its own, and the
+    next run would start from two different epochs. All workers take part in an epoch before the chief writes.
     """
     cluster = strategy.cluster_resolver
     chief = cluster is None or cluster.task_id == 0
-    # The others would write after so many batches: never.
+    # The others write after this many batches: never.
     return keras.callbacks.BackupAndRestore(
         folder, save_freq="epoch" if chief else sys.maxsize, delete_checkpoint=chief, double_checkpoint=True
     )
 
 
 def train(arguments):
-    """The same lines for one process and for a thousand, but for the strategy's scope."""
+    """The same code for one process and many, except for the strategy's scope."""
     if arguments.slurm:
         place_from_slurm()
     # The strategy must come before the first operation of TensorFlow.
@@ -74,8 +74,8 @@ def train(arguments):
     with strategy.scope():
         model = tff.FlowModel(tff.flows.realnvp(event_size=2, num_layers=4, seed=0))
         model.compile(keras.optimizers.Adam(1e-3), metrics=["bits_per_dim"])
-    # Every worker shuffles alike and takes its share of each batch. Without a remainder all shares are of one size:
-    # TensorFlow gives replicas the same weight, whatever the number of rows they have.
+    # Every worker shuffles in the same order and takes its share of each batch. Every replica's gradient gets equal
+    # weight, so the last partial batch is dropped.
     data = tff.datasets.shuffled(x, step=model.optimizer.iterations, batch_size=256, drop_remainder=True)
     history = model.fit(
         data, epochs=arguments.epochs, callbacks=[backup_of(strategy, arguments.backup)], verbose=0
@@ -84,7 +84,7 @@ def train(arguments):
 
 
 def demonstrate(arguments):
-    """Two workers and a process on its own, as one would start them by hand."""
+    """Starts two workers, then trains in this process."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
     addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:

@@ -1,12 +1,12 @@
-"""Training that may be killed at any moment: it goes on, and ends with the weights of a run that nothing disturbed.
+"""Training that may be killed at any moment: it resumes, and ends with the weights of an uninterrupted run.
 
 python examples/resume.py --kill-at-epoch 3   # dies in the middle of the fourth epoch, as if the power had failed
-python examples/resume.py                     # goes on with the fourth epoch
-python examples/resume.py --backup other      # nothing disturbs this one: the same loss, the same weights
+python examples/resume.py                     # continues with the fourth epoch
+python examples/resume.py --backup other      # uninterrupted: the same loss, the same weights
 
 A backup holds the weights, the random state of layers such as Dropout, the optimizer's moments, count of steps and
-learning rate. It does not hold what a callback remembers, such as the patience that `EarlyStopping` has left. Callbacks
-that change the learning rate stand before `BackupAndRestore`, which then has the new one.
+learning rate. It does not hold the state of callbacks, such as the patience that `EarlyStopping` has left. List
+callbacks that change the learning rate before `BackupAndRestore`, so that it saves the new one.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import tfp_flows as tff
 
 
 class Kill(keras.callbacks.Callback):
-    """What no process can prevent, in the middle of an epoch."""
+    """Kills the process in the middle of an epoch."""
 
     def __init__(self, epoch):
         super().__init__()
@@ -43,19 +43,20 @@ def main():
     parser.add_argument("--kill-at-epoch", type=int, help="the epoch, counted from 0, in which to die")
     arguments = parser.parse_args()
 
-    # Two runs of one seed have the same losses, bit for bit, on one machine; `FlowModel` does without XLA then.
+    # Two runs with one seed have the same losses, bit for bit, on one machine; `FlowModel` then does not use XLA.
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     x = tff.datasets.two_moons(8192, seed=0)
     model = tff.FlowModel(tff.flows.realnvp(event_size=2, num_layers=4, seed=0))
+    model.compile()  # makes the optimizer, whose count of steps is needed before `fit`
     model.fit(
-        # Keras's own order of an array starts anew with each run. This order is a function of the epoch, which the
-        # optimizer's count of steps tells; the backup restores that count.
+        # Keras's own order of an array starts again in each run. This order is a function of the epoch, which follows
+        # from the optimizer's count of steps; the backup restores that count.
         tff.datasets.shuffled(x, step=model.optimizer.iterations, seed=0),
         epochs=arguments.epochs,
         verbose=2,
         callbacks=[
-            # A death while the backup is being written leaves a file that cannot be read: hence a second, older one.
+            # Killed while writing the backup, it leaves an unreadable file: hence a second, older one.
             keras.callbacks.BackupAndRestore(arguments.backup, double_checkpoint=True),
             Kill(arguments.kill_at_epoch),
         ],

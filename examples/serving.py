@@ -1,4 +1,4 @@
-"""Use an exported flow in a process that has TensorFlow and nothing else.
+"""Use an exported flow in a process that has only TensorFlow.
 
 python examples/quickstart.py --output out
 python examples/serving.py out/quakes
@@ -22,7 +22,7 @@ def main():
     # The same functions as signatures, as TensorFlow Serving calls them: arguments and results by name.
     served = flow.signatures["log_prob"](x=samples)["log_prob"]
     tf.debugging.assert_near(served, log_prob, atol=1e-3, rtol=1e-4)
-    print("density and samples agree; batch size is free:", flow.log_prob(samples[:2]).shape)
+    print("density and samples agree; any batch size works:", flow.log_prob(samples[:2]).shape)
 
 
 if __name__ == "__main__":

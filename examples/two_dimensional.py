@@ -1,4 +1,4 @@
-"""Fit the seven shapes in the plane with a neural spline flow: one row of data, density and samples each, and a table.
+"""Fit seven two-dimensional shapes with a neural spline flow: data, density and samples of each, and a table.
 
 python examples/two_dimensional.py --seconds 60 --output out
 """
@@ -29,7 +29,7 @@ SHAPES = (
 
 
 class Budget(keras.callbacks.Callback):
-    """Ends the training after so many seconds, compiling included; the learning rate falls to 0 by half a cosine."""
+    """Ends training after a number of seconds, compiling included; the learning rate falls to 0 by cosine decay."""
 
     def __init__(self, seconds, learning_rate):
         super().__init__()
@@ -45,12 +45,11 @@ class Budget(keras.callbacks.Callback):
 
 
 def fit(shape, seconds, num_layers):
-    """A flow trained on points of the shape, and how many nats it is above the shape's entropy on fresh points."""
+    """A flow trained on points of the shape; prints how many nats it is above the shape's entropy on fresh points."""
     start = time.perf_counter()
     keras.utils.set_random_seed(0)
     x = shape(100_000, seed=0)
-    model = tff.FlowModel(tff.flows.neural_spline_coupling(2, num_layers, num_bins=16, standardize=True, seed=0))
-    model.adapt(x)
+    model = tff.FlowModel(tff.flows.neural_spline_coupling(2, num_layers, num_bins=16, seed=0))
     model.fit(x, batch_size=500, epochs=10_000, verbose=0, callbacks=[Budget(seconds, learning_rate=3e-3)])
     spent = time.perf_counter() - start
     excess = model.evaluate(shape(100_000, seed=1), verbose=0) - shape.entropy()

@@ -2,10 +2,10 @@
 
     python examples/variational_2d.py
 
-No data here, only an energy U(x) each: the flow q is trained on its own samples, by the reverse Kullback-Leibler
+There is no data, only an energy U(x): the flow q is trained on its own samples, by the reverse Kullback-Leibler
 divergence KL(q || p) = E_q[log q(x) + U(x)] + log Z for p(x) = exp(-U(x)) / Z. Z comes from a grid, so that the
-divergence itself can be told, in nats. Writes `variational_2d.png`, with the densities of target and flows side by
-side. The densities of planar flows at the points of a grid need the inverse, which here exists.
+divergence itself can be printed, in nats. Writes `variational_2d.png`, with the densities of target and flows side by
+side. The densities of planar flows on a grid need their inverse, which exists here.
 """
 
 import argparse
@@ -28,7 +28,7 @@ WINDOW = 4.0
 def energies(x):
     """U1 to U4 of the paper's table 1 at x `[n, 2]`: `[4, n]`.
 
-    U2 to U4 go on without end along x1; as in the paper only a window counts, here by a steep wall at |x1| = 4.
+    U2 to U4 are unbounded along x1; as in the paper only a window counts, here by a steep wall at |x1| = 4.
     """
     x1, x2 = tf.unstack(x, axis=-1)
     w1 = tf.sin(2 * np.pi * x1 / 4)
@@ -57,7 +57,7 @@ def grid(half_width, size):
 
 
 class Fit:
-    """A flow that can be fitted to one energy after the other; everything is compiled once."""
+    """A flow that can be fitted to several energies in turn; everything is compiled once."""
 
     def __init__(self, flow):
         self.model = tff.FlowModel(flow)
@@ -68,7 +68,7 @@ class Fit:
 
     @tf.function(jit_compile=True)
     def step(self, which, temperature, seed):
-        """One step down the divergence, with the energy weakened at first, as in the paper."""
+        """One step of gradient descent on the divergence, with the energy annealed, as in the paper."""
         weights = self.model.trainable_weights
         with tf.GradientTape() as tape:
             x, log_q = self.model.distribution.experimental_sample_and_log_prob(BATCH, seed=seed)

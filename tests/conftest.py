@@ -1,4 +1,4 @@
-"""Quiet, reproducible, one thread a process: `make test` runs two processes side by side."""
+"""Quiet, reproducible, one thread per process: `make test` runs two processes."""
 
 import os
 

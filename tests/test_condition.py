@@ -401,7 +401,7 @@ def test_what_cannot_be_bound():
     with pytest.raises(TypeError, match="Expected a `tfd.Distribution` or `tfb.Bijector`. Received"):
         tff.condition(keras.layers.Dense(2), CONTEXT)
     bound = tff.condition(coupling("one"), CONTEXT)
-    with pytest.raises(ValueError, match=r"`one` takes no context, for it is bound.*shape \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"`one` takes no context, since it is already bound.*shape \(5, 3\)"):
         bound.forward(X, context=CONTEXT)
     with pytest.raises(ValueError, match="that takes a context. Received"):
         tff.condition(bound, CONTEXT)

@@ -212,9 +212,9 @@ CHANGES = {
     ),
     "an unknown argument": (
         lambda config: config["value"]["arguments"].update(newer=1),
-        "making it again failed: .*unexpected keyword argument 'newer'",
+        "constructing it failed: .*unexpected keyword argument 'newer'",
     ),
-    "a missing argument": (lambda config: config["value"]["arguments"].pop("distribution"), "making it again failed"),
+    "a missing argument": (lambda config: config["value"]["arguments"].pop("distribution"), "constructing it failed"),
     "no distribution": (lambda config: config.update(value=3), "Expected a `tfd.Distribution`. Received: 3"),
 }
 

@@ -1,4 +1,4 @@
-"""What every constructor and method asks of its arguments, in the same words everywhere; and seeds."""
+"""Checks of arguments, with the same messages everywhere; signatures; seeds."""
 
 import inspect
 import numbers
@@ -18,14 +18,14 @@ def check_positive_integers(**values):
 
 
 def check_hidden_units(hidden_units):
-    """Raises ValueError unless the widths of the hidden layers are positive integers, at least one."""
+    """Raises ValueError unless there is at least one hidden layer and the widths are positive integers."""
     if not hasattr(hidden_units, "__len__") or not len(hidden_units):
         raise ValueError(f"Expected `hidden_units` to hold at least one width. Received: hidden_units={hidden_units!r}")
     check_positive_integers(**{f"hidden_units[{k}]": units for k, units in enumerate(hidden_units)})
 
 
 def check_context_size(context_size):
-    """Raises ValueError unless the context size is an integer of at least zero."""
+    """Raises ValueError unless the context size is a non-negative integer."""
     if not is_integer(context_size) or context_size < 0:
         raise ValueError(
             f"Expected `context_size` to be an integer, 0 for no context. Received: context_size={context_size!r}"
@@ -47,10 +47,10 @@ def is_integer(value):
 
 
 def merged_signature(function, *parents):
-    """The signature of a function that passes its `**keywords` on, with those of its `parents` in their place.
+    """The signature of a function that passes its `**keywords` on, with the keywords of its `parents` in their place.
 
     They are the keyword-only parameters of the signatures `parents` that the function does not name itself, and a
-    parent's own `**keywords` if it has any. It is for readers, for `help`, and for whoever binds arguments.
+    parent's own `**keywords` if it has any. It serves `help`, and whoever binds arguments.
     """
     own = list(inspect.signature(function).parameters.values())
     if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
@@ -102,7 +102,7 @@ def stateless_seed(seed):
     """A seed as TensorFlow's stateless samplers take it, `[2]` int32.
 
     An integer of up to 64 bits gives its two halves, so that different integers give different draws; a pair of
-    integers stands as it is; None draws one from TensorFlow's generator, anew in every call of a compiled function.
+    integers is used as it is; None draws one from TensorFlow's generator, anew in every call of a compiled function.
     """
     if seed is None:
         return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)
@@ -116,7 +116,7 @@ def stateless_seed(seed):
 
 
 def random_generator(seed):
-    """A numpy generator from `None`, an integer, a sequence of integers, or a generator itself (which goes on)."""
+    """A numpy generator from `None`, an integer, a sequence of integers, or a generator itself (which advances)."""
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:

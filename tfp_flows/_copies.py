@@ -5,15 +5,15 @@ class Copyable:
     """Copies of a bijector that makes weights of its own, from its `parameters`.
 
     `bijector.copy()` and `copy.copy(bijector)` share the weights, as copies of TFP's bijectors share the variables they
-    were given; `name` may differ. `copy.deepcopy` and `pickle` make the bijector again, from its arguments, with
-    weights of its own and equal values.
+    were given; `name` may differ. `copy.deepcopy` and `pickle` construct the bijector again, from its arguments,
+    with its own weights of equal values.
     """
 
     def copy(self, **overrides):
         """A bijector with the same weights; `name` alone may be another.
 
-        Raises: ValueError for any other argument that differs: it may want other weights, orders or masks, and what
-          has its own is no copy.
+        Raises: ValueError for any other argument that differs: it may need other weights, orders or masks, and then the
+          result would not be a copy.
         """
         for name, value in overrides.items():
             if name != "name" and not (name in self.parameters and value is self.parameters[name]):
@@ -36,7 +36,7 @@ class Copyable:
 
     @property
     def _tfp_batch_slice_provenance(self):
-        # TFP asks for this, and for nothing else, before it makes a slice anew from the arguments, with other weights.
+        # TFP asks for this, and nothing else, before it would construct a slice from the arguments, with other weights.
         raise ValueError(
             f"Expected a slice along a batch shape; `{self.name}` has none (a bound context brings one, see "
             "`tff.condition`, and `tfd.BatchReshape` one of size 1). Received: a slice of a single bijector"

@@ -1,4 +1,4 @@
-"""The one bridge between Keras weights and the variables of TFP objects, each counted once.
+"""The bridge between Keras weights and the variables of TFP objects, each counted once.
 
 TFP finds variables by `tf.Module`, Keras by `keras.layers.Layer`; neither sees the other's. Two steps join them:
 
@@ -27,7 +27,7 @@ def layers_of(module):
     Arguments:
       module: a `tf.Module`: any `tfd.Distribution` or `tfb.Bijector`.
 
-    Returns: a list of Keras layers, in the order in which the parts stand in `module`.
+    Returns: a list of Keras layers, in the order of the parts in `module`.
     """
     parts = [part for part in (module, *module.submodules) if isinstance(part, (tfb.Bijector, tfd.Distribution))]
     seen, layers = set(), []
@@ -44,7 +44,7 @@ def layers_of(module):
 
 
 def build_networks(distribution, bound):
-    """Makes the variables of networks that make them at their first call, as TFP's `AutoregressiveNetwork` does.
+    """Builds networks that make their variables at their first call, as TFP's `AutoregressiveNetwork` does.
 
     Arguments:
       distribution: a `tfd.Distribution`.
@@ -68,7 +68,7 @@ def build_networks(distribution, bound):
 class AdoptedVariable(keras.Variable):
     """A Keras weight that is an existing `tf.Variable`, not a copy of it.
 
-    It rests on a behaviour of Keras that is not documented: `keras.Variable.__init__` stores what
+    It relies on an undocumented behaviour of Keras: `keras.Variable.__init__` stores what
     `_initialize_with_initializer` leaves in `_value`. tests/test_tracking.py pins it.
     """
 
@@ -81,7 +81,7 @@ class AdoptedVariable(keras.Variable):
             trainable=variable.trainable,
             name=variable.name.split(":")[0].replace("/", "."),
         )
-        # An optimizer applies the constraint of a Keras weight after each step; TFP's networks keep their masks so.
+        # An optimizer applies the constraint of a Keras weight after each step; TFP's networks rely on it for masks.
         # tf_keras puts it on the variable; a plain `tf.Variable` has None.
         constraint = getattr(variable, "constraint", None)
         if constraint is not None:
@@ -92,7 +92,7 @@ class AdoptedVariable(keras.Variable):
 
 
 class _ConstraintOf(keras.constraints.Constraint):
-    """The constraint of a `tf.Variable`, any function of a tensor, as Keras's weights want it."""
+    """The constraint of a `tf.Variable`, any function of a tensor, as Keras's weights require it."""
 
     def __init__(self, function):
         self.function = function

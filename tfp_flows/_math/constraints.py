@@ -4,7 +4,7 @@ import math
 
 import tensorflow as tf
 
-# How near a scale comes to 0, and a slope: the least stretch of a map, so that no inverse stretches by more than 1000.
+# The lower bound on scales and slopes: no map shrinks by more than 1000, so no inverse stretches by more.
 FLOOR = 1e-3
 
 
@@ -16,7 +16,7 @@ def positive(raw):
 def above_minus_one(raw):
     """m > -1 from any real number: raw itself if positive, (1 - δ) (exp(raw / (1 - δ)) - 1) if negative; δ = 0.001.
 
-    It keeps 0 and the slope there: a number that is small enough stays what it is.
+    Value and slope at 0 are those of the identity, so small numbers stay almost unchanged.
     """
     bound = 1 - FLOOR
     return tf.where(raw < 0, bound * tf.math.expm1(tf.minimum(raw, 0) / bound), raw)

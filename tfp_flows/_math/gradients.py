@@ -1,4 +1,4 @@
-"""Functions that bring their own gradient, where it is asked for."""
+"""Functions with a custom gradient, except where plain gradients are asked for."""
 
 import contextlib
 import contextvars
@@ -23,8 +23,8 @@ def custom_gradient(function):
 def plain_gradients():
     """For the body of a loop whose gradient is given from outside.
 
-    A gradient function keeps tensors of the graph in which it was made. Those of a loop's body can not be reached from
-    the copy of it that a loaded SavedModel holds.
+    A gradient function keeps tensors of the graph in which it was made. Those of a loop's body cannot be reached from
+    the copy of it in a loaded SavedModel.
     """
     token = _PLAIN.set(True)
     try:

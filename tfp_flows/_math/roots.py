@@ -1,4 +1,4 @@
-"""The root of an increasing function: always found, to rounding, with all its derivatives."""
+"""The root of an increasing function, to rounding error, with its derivatives."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +11,16 @@ def increasing_root(function, low, high, start, size, max_steps=100):
     is replaced by a bisection, so that the root of any increasing function is found. The loop ends when all roots are
     known to rounding, mostly after 4 to 8 steps, under XLA as well.
 
-    The loop has no gradient. What gives x its derivatives with respect to everything that `function` closes over is two
-    more of Newton's steps, of length 0: from an exact root the first makes the first derivatives exact (it is the
-    implicit function theorem), and each step doubles the order, so that the second makes them so up to the third.
+    The loop has no gradient. The derivatives of x with respect to everything that `function` closes over come from two
+    more Newton steps, of length 0: from an exact root the first makes the first derivatives exact (the implicit
+    function theorem), and each step doubles the order, so that after the second they are exact up to the third.
 
     Arguments:
       function: x -> (value, slope), value increasing in x.
       low, high: a bracket of the root.
       start: where to begin, in the bracket.
       size: of the terms that `function` adds up; it sets how exactly its value can be known.
-      max_steps: a bound that nothing but a slope near zero reaches.
+      max_steps: a bound that only a slope near zero reaches.
 
     Returns: x, of the shape of `start`.
     """
@@ -45,6 +45,6 @@ def increasing_root(function, low, high, start, size, max_steps=100):
     x = tf.stop_gradient(x)
     for _ in range(2):
         value, slope = function(x)
-        # What is left of the value is rounding, of which derivatives should know nothing.
+        # The remaining value is rounding error, which derivatives should not see.
         x -= (value - tf.stop_gradient(value)) / slope
     return x

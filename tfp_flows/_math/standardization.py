@@ -4,10 +4,10 @@ import numpy as np
 
 
 def location_and_scale(x, dtype):
-    """The mean and the standard deviation of every column of x, `[n, D]`; 1 for a column that has none to divide by.
+    """The mean and the standard deviation of every column of x, `[n, D]`; 1 where the deviation is no safe divisor.
 
-    That is a constant column, and one whose spread is rounding, beside its mean, or denormal, so that its inverse would
-    be infinite in `dtype`.
+    That is so for a constant column, and for one whose spread is rounding error relative to its values, or denormal, so
+    that its inverse would be infinite in `dtype`.
     """
     numbers = np.finfo(dtype)
     x = np.asarray(x, np.float64)

@@ -1,4 +1,4 @@
-"""A scale and a shift per coordinate, or per channel of an image, started from data."""
+"""A scale and a shift per coordinate, or per channel of an image, initialized from data."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +8,7 @@ from tfp_flows.bijectors.bijector import Bijector
 
 
 class ActNorm(Bijector):
-    """A trainable scale and shift of every coordinate, or of every channel of an image, which `adapt` starts from data.
+    """A trainable scale and shift per coordinate, or per channel of an image, which `adapt` initializes from data.
 
     Forward: x = exp(s) z + t, log|det ∂x/∂z| = Σ s, times H W for an image `[H, W, C]`.
     Inverse: z = (x - t) exp(-s), with the opposite log-determinant.
@@ -58,7 +58,7 @@ class ActNorm(Bijector):
 
     @property
     def is_adapted(self):
-        """Whether s or t have moved from their start."""
+        """Whether s or t differ from their initial values."""
         return bool(np.any(self.shift.numpy()) or np.any(self.log_scale.numpy()))
 
     @property
@@ -80,9 +80,9 @@ class ActNorm(Bijector):
 
 
 class Standardize(ActNorm):
-    """A fixed scale and shift of every coordinate: data of any units in, mean 0 and variance 1 out.
+    """A fixed scale and shift per coordinate, which bring data in any units to mean 0 and variance 1.
 
-    Forward: x = exp(s) z + t, with s and t set by `adapt` and by nothing else: no optimizer moves them.
+    Forward: x = exp(s) z + t, with s and t set by `adapt` alone; no optimizer changes them.
     Inverse: z = (x - t) exp(-s). Log-determinants Σ s and -Σ s. Both directions are cheap.
 
     Shapes and arguments: see `ActNorm`.

@@ -1,4 +1,4 @@
-"""Autoregressive flows: each coordinate is transformed as the coordinates before it say."""
+"""Autoregressive flows: each coordinate is transformed conditionally on the coordinates before it."""
 
 import numpy as np
 import tensorflow as tf
@@ -15,15 +15,15 @@ class MaskedAutoregressive(Bijector):
     """An autoregressive layer: a transformer of every coordinate, conditioned on the coordinates before it.
 
     With one_pass="inverse", as in MAF:
-      Inverse: z_i = g⁻¹(x_i; θ_i(x_<i, c)), log|det ∂z/∂x| = -Σ log g'(z_i). One pass of the network θ, a `MADE`.
-      Forward: x_i = g(z_i; θ_i(x_<i, c)), log|det ∂x/∂z| = Σ log g'(z_i). One by one, since θ_i needs x_<i.
+      Inverse: z_i = g⁻¹(x_i; θ_i(x_<i, c)), log|det ∂z/∂x| = -Σ log g'(z_i). Parallel: one pass of a `MADE`, θ.
+      Forward: x_i = g(z_i; θ_i(x_<i, c)), log|det ∂x/∂z| = Σ log g'(z_i). Sequential, since θ_i needs x_<i.
     With one_pass="forward", as in IAF:
-      Forward: x_i = g(z_i; θ_i(z_<i, c)), log|det ∂x/∂z| = Σ log g'(z_i). One pass of the network.
-      Inverse: z_i = g⁻¹(x_i; θ_i(z_<i, c)), log|det ∂z/∂x| = -Σ log g'(z_i). One by one.
+      Forward: x_i = g(z_i; θ_i(z_<i, c)), log|det ∂x/∂z| = Σ log g'(z_i). Parallel.
+      Inverse: z_i = g⁻¹(x_i; θ_i(z_<i, c)), log|det ∂z/∂x| = -Σ log g'(z_i). Sequential.
 
-    One by one does not mean one pass each: every coordinate goes through the network once, which takes the arithmetic
-    of little more than one pass and two to four times the time, whatever the number of coordinates (see
-    tfp_flows/conditioners/made_sequential.py). Points are taken a thousand at a time, so that memory has a bound.
+    Sequential does not mean one pass per coordinate: every coordinate goes through the network once, which takes the
+    arithmetic of little more than one pass and two to four times the time, for any number of coordinates (see
+    tfp_flows/conditioners/made_sequential.py). Points are processed a thousand at a time, which bounds the memory.
     The gradient of this direction is that of the implicit function theorem: a triangular system, solved in the same way
     backwards. That takes two thirds of the time of running back through the loop, and keeps no loop's history. Second
     and third derivatives are exact too, but write out the Jacobian: they take the time and the memory of D passes.
@@ -33,7 +33,7 @@ class MaskedAutoregressive(Bijector):
     Arguments:
       event_size: D, the number of coordinates; 1 is allowed.
       transformer: g, a `tff.transformers.Transformer`.
-      one_pass: the direction that costs one pass, "inverse" or "forward".
+      one_pass: the parallel direction, which costs one pass of the network: "inverse" or "forward".
       input_order, hidden_degrees, num_masks, residual, context_mode, drawn_masks: of the network, see
         `tff.conditioners.MADE`.
       context_size, hidden_units, activation, dtype, seed, validate_args, name: see `Bijector` and `MADE`; hidden layers
@@ -119,8 +119,8 @@ class MaskedAutoregressive(Bijector):
 class MAF(MaskedAutoregressive):
     """The masked autoregressive flow: `MaskedAutoregressive` with the transformer `Affine`.
 
-    Inverse, one pass: z_i = (x_i - t_i) exp(-s_i), log|det ∂z/∂x| = -Σ s_i, with s and t from x_<i and the context.
-    Forward, one by one: x_i = z_i exp(s_i) + t_i. So densities are cheap, and samples cost a few passes.
+    Inverse, parallel: z_i = (x_i - t_i) exp(-s_i), log|det ∂z/∂x| = -Σ s_i, with s and t from x_<i and the context.
+    Forward, sequential: x_i = z_i exp(s_i) + t_i. So densities are cheap, and samples cost a few passes.
 
     Shapes, arguments and errors: see `MaskedAutoregressive`; and
       log_scale_bound: |s| stays below it, see `tff.transformers.Affine`.
@@ -141,9 +141,9 @@ class MAF(MaskedAutoregressive):
 class IAF(MaskedAutoregressive):
     """The inverse autoregressive flow: a `MAF` with its directions exchanged.
 
-    Forward, one pass: x_i = z_i exp(s_i) + t_i, log|det ∂x/∂z| = Σ s_i, with s and t from z_<i and the context.
-    Inverse, one by one: z_i = (x_i - t_i) exp(-s_i). So samples, with their densities, are cheap, and the density of
-    any other point costs a few passes: made for variational inference.
+    Forward, parallel: x_i = z_i exp(s_i) + t_i, log|det ∂x/∂z| = Σ s_i, with s and t from z_<i and the context.
+    Inverse, sequential: z_i = (x_i - t_i) exp(-s_i). So samples, with their densities, are cheap, and the density of
+    any other point costs a few passes: designed for variational inference.
 
     Shapes, arguments and errors: see `MaskedAutoregressive`; and
       log_scale_bound: |s| stays below it, see `tff.transformers.Affine`.
@@ -164,8 +164,8 @@ class IAF(MaskedAutoregressive):
 class NeuralSplineAutoregressive(MaskedAutoregressive, keywords_of=RationalQuadratic):
     """The autoregressive neural spline flow: `MaskedAutoregressive` with the transformer `RationalQuadratic`.
 
-    Inverse, one pass: z_i = g⁻¹(x_i; θ_i), log|det ∂z/∂x| = -Σ log g'(z_i), with the knots θ from x_<i and the context.
-    Forward, one by one: x_i = g(z_i; θ_i). So densities are cheap, and samples cost a few passes.
+    Inverse, parallel: z_i = g⁻¹(x_i; θ_i), log|det ∂z/∂x| = -Σ log g'(z_i), with the knots θ from x_<i and the context.
+    Forward, sequential: x_i = g(z_i; θ_i). So densities are cheap, and samples cost a few passes.
 
     Shapes, arguments and errors: see `MaskedAutoregressive`, and `tff.transformers.RationalQuadratic` for those of the
     spline.

@@ -33,12 +33,12 @@ class Bijector(Copyable, tfb.Bijector):
 
     z and x come as tensors of this bijector's dtype, checked, with all their batch dimensions; the context has batch
     dimensions that broadcast against theirs, and is None where there is none. That the two directions are inverse to
-    each other and the log-determinants right is not verified.
+    each other and the log-determinants right is not checked.
 
     In `__init__`, first call `super().__init__`, then assign Keras layers (built) and variables as attributes, alone or
     in lists and dictionaries: they are tracked, as in Keras. All exist when `__init__` ends. What is drawn at random
     comes from `self.seed`; where NumPy draws it, `_remember` keeps what was drawn for copies and files. Keywords that
-    only go on to the parent are written `**shared`; signatures and `help` show them by name.
+    are only passed to the parent are written `**shared`; signatures and `help` show them by name.
 
     Shapes: x `[..., *event_shape]`, z `[..., *base_shape]`, context `[..., context_size]`, log-determinants `[...]`,
     one per event, in nats. The batch shapes of event and context broadcast.
@@ -47,8 +47,8 @@ class Bijector(Copyable, tfb.Bijector):
     `chain.forward(z, **{b.name: {"context": c}})`; with `tff.condition` the parts need not be named.
 
     Value and log-determinant come from one evaluation: TFP's cache keeps the log-determinant beside the value, so that
-    `log_prob`, `sample` and `sample_and_log_prob` run every conditioner once. As with every TFP bijector the cache goes
-    by the identity of the tensor: in eager code, pass a new tensor after changing a variable (`FlowModel` does).
+    `log_prob`, `sample` and `sample_and_log_prob` run every conditioner once. As with every TFP bijector the cache is
+    keyed by the identity of the tensor: in eager code, pass a new tensor after changing a variable (`FlowModel` does).
 
     Arguments:
       event_shape: the shape of x: a size for vectors, else a sequence of sizes. Vector bijectors name it `event_size`.
@@ -65,7 +65,7 @@ class Bijector(Copyable, tfb.Bijector):
     Raises, on calls: ValueError for a wrong event shape and for a context that is missing, unexpected or of the wrong
     shape; TypeError for integer input.
 
-    Example: a bijector of one's own.
+    Example: a custom bijector.
 
     >>> import tensorflow as tf, tfp_flows as tff
     >>> class Flip(tff.bijectors.Bijector):
@@ -94,7 +94,7 @@ class Bijector(Copyable, tfb.Bijector):
             cls.__signature__ = signature.replace(parameters=list(signature.parameters.values())[1:])
 
     def __new__(cls, *args, **kwargs):
-        """Notes the constructor's arguments, from which TFP copies and `saving` writes the bijector."""
+        """Keeps the constructor's arguments, from which TFP copies the bijector and `saving` writes it."""
         bijector = super().__new__(cls)
         arguments = inspect.signature(cls.__init__).bind(bijector, *args, **kwargs)
         arguments.apply_defaults()
@@ -169,7 +169,7 @@ class Bijector(Copyable, tfb.Bijector):
                 super().__setattr__("_weights", {**getattr(self, "_weights", {}), name: weights})
 
     def _remember(self, **drawn):
-        """Puts what was drawn in the place of the arguments it was drawn for: copies and files then have the same."""
+        """Replaces arguments by what was drawn for them, so that copies and files have the same."""
         self._parameters.update(drawn)
 
     # Shapes, as TFP asks for them: dimensions before the event's own stay.
@@ -227,7 +227,7 @@ class Bijector(Copyable, tfb.Bijector):
             raise ValueError(f"`{self.name}` expected a context {expected}. Received: shape {tuple(context.shape)}")
         return context
 
-    # The doors through which TFP lets values in. TFP would make floats of NumPy's integers in silence.
+    # TFP's entry points for values. TFP would silently turn NumPy's integers into floats.
 
     def _call_forward(self, x, name, **kwargs):
         return super()._call_forward(self._checked_event(x, self.base_shape), name, **kwargs)
@@ -296,7 +296,7 @@ def _words(shape):
 
 
 def _broadcast_batch(event, ndims, context, context_ndims):
-    """The event with the batch shape that it and the context have together."""
+    """The event, broadcast against the batch shape of the context."""
     batch, context_batch = event.shape[: event.shape.rank - ndims], context.shape[: context.shape.rank - context_ndims]
     if context_batch.rank == 0 or (batch.is_fully_defined() and batch == context_batch):
         return event

@@ -1,4 +1,4 @@
-"""Coupling flows: some coordinates pass unchanged and say how the others are transformed."""
+"""Coupling flows: some coordinates pass unchanged and determine how the others are transformed."""
 
 import numpy as np
 import tensorflow as tf
@@ -57,9 +57,9 @@ class Coupling(Bijector):
       mask: the coordinates a that pass unchanged: "half" (the first half), "alternate" (every other one from the
         first), or `event_size` booleans.
       conditioner: θ, any Keras layer that maps `[..., size of a]` to `[..., P * size of b]`, parameter by parameter
-        (P parameters a coordinate). If its `call` has an argument `context` it gets the context there, else side by
-        side with the input. None makes an `MLP` of `hidden_units` and `activation`, which starts the layer at
-        the transformer's initial parameters, so as the identity.
+        (P parameters per coordinate). If its `call` has an argument `context` it gets the context there, otherwise it
+        is concatenated to the input. None makes an `MLP` of `hidden_units` and `activation`, whose initial output is
+        the transformer's initial parameters: the layer starts as the identity.
       unconditional_transformer: u, a transformer with free parameters for the coordinates a; None leaves them alone.
       context_size, hidden_units, activation, dtype, seed, validate_args, name: see `Bijector` and `MLP`.
 
@@ -92,7 +92,7 @@ class Coupling(Bijector):
         self.mask = coupling_mask(mask, self.event_size)
         self._unchanged = np.flatnonzero(self.mask)
         self._transformed = np.flatnonzero(~self.mask)
-        # Where each coordinate of x stands in (x_a, x_b) side by side.
+        # Where each coordinate of x is in the concatenation of x_a and x_b.
         self._order = np.argsort(np.concatenate([self._unchanged, self._transformed]))
         self._shape = (transformer.num_parameters, len(self._transformed))
         if conditioner is None:
@@ -137,14 +137,14 @@ class Coupling(Bijector):
         return tf.reshape(parameters, tf.concat([tf.shape(parameters)[:-1], self._shape], 0))
 
     def _check_conditioner(self, layer):
-        """Builds the user's own layer by calling it on one point, and checks what comes out."""
+        """Builds the user's own layer by calling it on one point, and checks the output."""
         point = tf.zeros([1, len(self._unchanged)], self.dtype)
         context = tf.zeros([1, self.context_size], self.dtype) if self.context_size else None
         output = call_conditioner(layer, point, context)
         if output.shape != (1, self._shape[0] * self._shape[1]):
             raise ValueError(
                 f"`{self.name}` expected a conditioner that maps shape {tuple(point.shape)} to "
-                f"(1, {self._shape[0]} * {self._shape[1]}), for {self._shape[0]} parameters a coordinate and "
+                f"(1, {self._shape[0]} * {self._shape[1]}), for {self._shape[0]} parameters per coordinate and "
                 f"{self._shape[1]} coordinates. Received: output shape {tuple(output.shape)}"
             )
         if self.dtype == tf.float64 and output.dtype != tf.float64:
@@ -155,7 +155,7 @@ class Coupling(Bijector):
 
 
 def take(event, index):
-    """The coordinates of `event` at `index`: a slice where they lie side by side, which is cheaper than a gather."""
+    """The coordinates of `event` at `index`: a slice where they are contiguous, which is cheaper than a gather."""
     first, last = index[0], index[-1]
     if np.array_equal(index, np.arange(first, last + 1)):
         return event if last + 1 - first == event.shape[-1] else event[..., first : last + 1]
@@ -212,7 +212,7 @@ class NeuralSplineCoupling(Coupling, keywords_of=RationalQuadratic):
 
     Forward: x_a = z_a, x_b = g(z_b; θ(z_a, c)), log-determinant Σ log g'(z_b).
     Inverse: z_a = x_a, z_b = g⁻¹(x_b; θ(x_a, c)), log-determinant -Σ log g'(z_b).
-    Both directions cost one pass of θ, and g⁻¹ is closed.
+    Both directions cost one pass of θ; g⁻¹ has a closed form.
 
     Shapes, arguments and errors: see `Coupling` and `tff.transformers.RationalQuadratic`; and
       unconditional: whether the coordinates a pass through splines of their own, x_a = u(z_a), with free parameters, as

@@ -1,4 +1,4 @@
-"""Every coordinate transformed for itself."""
+"""Every coordinate transformed independently."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +8,7 @@ from tfp_flows.transformers.affine import Affine
 
 
 class Elementwise(ParametricBijector):
-    """A transformer of every coordinate for itself, with free parameters or, with a context, those of a network θ(c).
+    """A transformer applied to every coordinate independently, with free parameters or, with a context, a network θ(c).
 
     Forward: x_i = g(z_i; θ_i), log|det ∂x/∂z| = Σ log g'(z_i). Inverse: z_i = g⁻¹(x_i; θ_i).
     Each direction costs what the transformer's costs. Nothing mixes the coordinates.

@@ -1,4 +1,4 @@
-"""Gaussianization: every coordinate made normal for itself, then a rotation, over and over."""
+"""Gaussianization: every coordinate made normal independently, then a rotation, repeatedly."""
 
 import numpy as np
 import tensorflow as tf
@@ -14,12 +14,12 @@ class Gaussianization(ParametricBijector):
 
     Inverse: z = Q Ψ(x) with Ψ_i(x) = Φ⁻¹(F_i(x_i)), F_i a mixture of K logistic distribution functions and Q a product
       of reflections; log|det ∂z/∂x| = Σ log Ψ_i'(x_i).
-    Forward: x = Ψ⁻¹(Qᵀ z), by a root for every coordinate.
+    Forward: x = Ψ⁻¹(Qᵀ z), by one root per coordinate.
     The inverse, and so the density, is the cheap direction; forward takes about as long as 5 to 8 inverses.
 
     `adapt(x)` sets F to the distribution of the data and Q to the principal axes of what Ψ makes of them. Layer after
     layer, as `FlowModel.adapt` does it, that alone is the rotation-based iterative Gaussianization (RBIG) of Laparra
-    et al.; training goes on from there. New, Ψ is near the identity and Q a rotation from the seed.
+    et al.; training continues from there. Without it Ψ starts near the identity, and Q is drawn from the seed.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 

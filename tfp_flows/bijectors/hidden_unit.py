@@ -11,7 +11,7 @@ class HiddenUnit:
     """An increasing h with slopes between 0 and 1, and the root a of a + c h(a) = y for any c > -1.
 
     h lies within `gap` of a broken line, its graph of straight pieces. With the line in place of h the root is a
-    formula; so it is with the line moved up and down by the gap, and those two roots are a bracket of the one sought.
+    formula; so it is with the line moved up and down by the gap, and those two roots bracket the root of h itself.
     """
 
     gap = 0.0
@@ -80,7 +80,7 @@ HIDDEN_UNITS = {"tanh": Tanh(), "softplus": Softplus(), "leaky_relu": LeakyReLU(
 
 
 def hidden_unit(activation):
-    """The hidden unit of that name, or an error that names those there are."""
+    """The hidden unit of that name, or a ValueError that lists the names."""
     if activation not in HIDDEN_UNITS:
         raise ValueError(
             f"Expected `activation` to be one of {list(HIDDEN_UNITS)}. Received: activation={activation!r}"

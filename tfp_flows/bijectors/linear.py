@@ -15,7 +15,7 @@ class LULinear(ParametricBijector):
 
     Forward: x = P L U z, log|det ∂x/∂z| = Σ log U_ii. Inverse: z = U⁻¹ L⁻¹ Pᵀ x, by two triangular solves.
     P is a fixed permutation, L lower triangular with ones on its diagonal, U upper triangular with a diagonal that is
-    positive and above 0.001. Both directions cost about one product with a matrix. New, it is P.
+    positive and above 0.001. Both directions cost about one matrix product. At initialization it is P.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 
@@ -79,8 +79,8 @@ class TriangularAffine(ParametricBijector):
     """A lower triangular matrix and a shift: over a standard normal, the normal of any mean and covariance L Lᵀ.
 
     Forward: x = L z + b, log|det ∂x/∂z| = Σ log L_ii. Inverse: z = L⁻¹ (x - b), by a triangular solve.
-    The diagonal is positive and above 0.001. Both directions are cheap. It is the flow that every other has to beat;
-    with a context, the regression of a full covariance.
+    The diagonal is positive and above 0.001. Both directions are cheap. It is the baseline for every other flow;
+    with a context, a regression with a full covariance.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 
@@ -129,9 +129,9 @@ class Householder(ParametricBijector):
     """A trainable rotation: a product of K reflections.
 
     Forward: x = H_K ... H_1 z with H_k = I - 2 v_k v_kᵀ / |v_k|². Inverse: z = H_1 ... H_K x. Log-determinants 0.
-    Both directions are cheap: one product with the matrix or, with a context, K reflections of every event.
-    New, every v is random but comes twice in a row, so that a product of an even number is the identity; one reflection
-    is left where K is odd.
+    Both directions are cheap: one matrix product or, with a context, K reflections per event.
+    At initialization every v is random but comes twice in a row, so that the product of an even number of reflections
+    is the identity; for odd K one reflection is left.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 
@@ -180,7 +180,7 @@ class Householder(ParametricBijector):
 def unit_vectors(vectors):
     """The K vectors of `[..., K, D]` as a list, each of length 1. One of length 0, which has no direction, becomes e_1.
 
-    The sum of squares of what is divided by its largest entry neither overflows nor vanishes.
+    Each vector is first divided by its largest entry, so that its sum of squares neither overflows nor vanishes.
     """
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(vectors), -1, keepdims=True))
     has_direction = largest > 1e-12
@@ -191,7 +191,7 @@ def unit_vectors(vectors):
 
 
 def reflect(x, units):
-    """x reflected by one unit vector after the other: H_K ... H_1 x."""
+    """x reflected by each unit vector in turn: H_K ... H_1 x."""
     for v in units:
         x = x - 2 * v * tf.reduce_sum(v * x, -1, keepdims=True)
     return x

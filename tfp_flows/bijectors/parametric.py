@@ -15,7 +15,7 @@ class ParametricBijector(Bijector):
 
     Without a context they are variables, each an attribute under its name. With one they are the output of a network
     θ(c), as in the amortised inference of Rezende & Mohamed 2015: an `MLP` whose last layer has zero weights and the
-    initial parameters as bias, so that the bijector starts the same with a context and without.
+    initial parameters as bias, so that the bijector has the same initial values with and without a context.
 
     A subclass calls `_make_parameters` once, and `_parameters_for(context)` in both directions.
 
@@ -59,7 +59,7 @@ class ParametricBijector(Bijector):
         ]
 
     def _start_from(self, **values):
-        """Sets parameters by name, `adapt`'s way; with a context, in the bias of the network's last layer."""
+        """Sets parameters by name, for `adapt`; with a context, in the bias of the network's last layer."""
         if not self.context_size:
             for name, value in values.items():
                 getattr(self, name).assign(value)
@@ -72,7 +72,7 @@ class ParametricBijector(Bijector):
 
     @property
     def is_adapted(self):
-        """Whether a parameter has moved from its start."""
+        """Whether a parameter differs from its initial value."""
         if self.context_size:
             initial = np.concatenate([value.ravel() for value in self._initial])
             return not np.array_equal(self.conditioner.output_layer.bias.numpy(), initial)

@@ -13,13 +13,13 @@ class Planar(ParametricBijector):
 
     Forward: x = z + û h(w·z + b), log|det ∂x/∂z| = log(1 + h'(w·z + b) w·û).
     Inverse: z = x - û h(a), where a = w·z + b is the root of a + (w·û) h(a) = w·x + b.
-    The left side increases with a, since 0 ≤ h' ≤ 1 and w·û > -1, so that every x has its one z. Forward costs two dot
-    products; the inverse a scalar root as well, which Newton's method finds in a few steps, whatever D. So the density
-    of any point is at hand, and the flow can be trained on data.
+    The left side increases with a, since 0 ≤ h' ≤ 1 and w·û > -1, so every x has exactly one z. Forward costs two dot
+    products; the inverse also a scalar root, which Newton's method finds in a few steps for any D. So the density of
+    any point can be evaluated, and the flow can be trained on data.
 
     The paper keeps w·û above -1 by û = u + (m(w·u) - w·u) w / |w|² with m(t) = softplus(t) - 1. Here m is
-    `above_minus_one`, which leaves a w·u ≥ 0 as it is: û has no pole at w = 0, and u = 0 gives the identity, from which
-    a new flow starts. It keeps w·û ≥ -0.999, so the inverse stretches no length by more than about 1000 |û| |w|.
+    `above_minus_one`, which leaves a w·u ≥ 0 as it is: û has no pole at w = 0, and u = 0 gives the identity, at which
+    training starts. It keeps w·û ≥ -0.999, so the inverse stretches no length by more than about 1000 |û| |w|.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 

@@ -16,7 +16,7 @@ class Radial(ParametricBijector):
     Both directions are cheap.
 
     α > 0.001, and β > -α as β = α m with m > -0.999, so the inverse stretches no length by more than 1000. The paper
-    has β = softplus(β̂) - α; with m instead the raw parameter 0 gives the identity, from which a new flow starts.
+    has β = softplus(β̂) - α; with m instead the raw parameter 0 gives the identity, at which training starts.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 

@@ -19,11 +19,11 @@ class Sylvester(ParametricBijector):
     Inverse: with v = Qᵀ z and a = R~ v + b, as Q has orthonormal columns, v + R h(a) = Qᵀ x. As R and R~ are upper
       triangular the last of these M equations has one unknown, the one before it one more, and so on up: each is the
       scalar equation of a planar flow, a_m + R_mm R~_mm h(a_m) = known, and increases with a_m. Then z = x - Q R h(a).
-    Forward costs two products with matrices; the inverse M scalar roots as well, whatever D.
+    Forward costs two matrix products; the inverse also M scalar roots, for any D.
 
-    Q `[D, M]` is made of the first M columns of a product of M reflections. R_mm R~_mm > -0.999 and R~_mm > 0.001 hold
-    the inverse within bounds (a negative R~_mm would only name the unit's sign anew). A new flow has R = 0 and R~ = 1,
-    so it starts as the identity.
+    Q `[D, M]` is made of the first M columns of a product of M reflections. R_mm R~_mm > -0.999 and R~_mm > 0.001 keep
+    the inverse bounded (a negative R~_mm would only flip the sign of a unit). At initialization R = 0 and R~ = 1, so it
+    is the identity.
 
     Shapes: z and x `[..., event_size]`, context `[..., context_size]`, log-determinants `[...]`, in nats.
 

@@ -1,4 +1,4 @@
-"""What Keras lacks for flows: a doctor for what is not finite, a monitor of bijectivity, pictures of samples."""
+"""What Keras lacks for flows: a doctor for non-finite steps, a monitor of bijectivity, pictures of samples."""
 
 from tfp_flows.callbacks.bijectivity_monitor import BijectivityMonitor
 from tfp_flows.callbacks.diagnosis import Finding, diagnose

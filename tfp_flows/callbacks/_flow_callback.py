@@ -6,7 +6,7 @@ from tfp_flows.model import FlowModel
 
 
 class FlowCallback(keras.callbacks.Callback):
-    """A Keras callback of a `FlowModel`, and of no other model."""
+    """A Keras callback that accepts only a `FlowModel`."""
 
     def set_model(self, model):
         if not isinstance(model, FlowModel):

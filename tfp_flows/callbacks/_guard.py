@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# The number of rows of a failed batch that are kept, those of the lowest density: few are guilty.
+# How many rows of a failed batch are kept, those of the lowest density: few are responsible.
 NUM_ROWS = 32
 
 
@@ -18,8 +18,8 @@ class Guard:
     moving averages go on. A gradient that a `keras.optimizers.LossScaleOptimizer` has scaled may overflow: it skips
     such a step itself, and lowers the scale.
 
-    All is done without branches, which would have a GPU wait for the host. `tfp_flows.model.training` calls the methods
-    in their order.
+    There are no branches, for which a GPU would wait for the host. `tfp_flows.model.training` calls the methods in
+    order.
 
     Attributes:
       failures: how many replicas have failed, a variable: 0 for a sound run.
@@ -101,7 +101,7 @@ class Guard:
 
 
 def _variable(value):
-    """A variable that each replica has for itself; read from outside, it is the sum."""
+    """A variable of which each replica has its own copy; read from outside, it is their sum."""
     return tf.Variable(
         value,
         trainable=False,

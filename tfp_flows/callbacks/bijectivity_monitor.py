@@ -1,4 +1,4 @@
-"""BijectivityMonitor: is the map still the inverse of its inverse, and the log-determinant that of its Jacobian?"""
+"""BijectivityMonitor: do both directions still invert each other, and are the log-determinants right?"""
 
 import tensorflow as tf
 
@@ -7,18 +7,18 @@ from tfp_flows.context import context_arguments
 
 
 class BijectivityMonitor(FlowCallback):
-    """Logs, at the end of each epoch, the greatest round-trip error and the greatest error of the log-determinant.
+    """Logs, at the end of each epoch, the maximum round-trip error and the maximum error of the log-determinant.
 
     With z = f⁻¹(x), over the given points,
 
         round_trip_error = max |f(z) - x| / (1 + |x|)          log_det_error = max |log|det J| - log|det ∂z/∂x||  (nats)
 
     where the first log-determinant is the bijector's own and the second that of the Jacobian by automatic
-    differentiation, which takes D backward passes. For a sound flow both stay near the rounding of its dtype: above
-    1e-2 its densities and its samples are no longer those of one distribution.
+    differentiation, which takes D backward passes. For a sound flow both stay near the rounding error of its dtype;
+    above 1e-2 its densities and its samples no longer belong to one distribution.
 
-    They stand in Keras's logs, so in `History`, in TensorBoard's scalars, and under the names by which other callbacks
-    can watch them, if these come later in the list.
+    They are part of Keras's logs, and so of `History` and TensorBoard's scalars; callbacks later in the list can
+    monitor them by name.
 
     Arguments:
       x: the points, `[n, D]`; some tens of rows of the data are enough.

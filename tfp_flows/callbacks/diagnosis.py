@@ -1,4 +1,4 @@
-"""Where the first value that is not finite comes from."""
+"""Where the first non-finite value comes from."""
 
 import dataclasses
 
@@ -12,12 +12,12 @@ from tfp_flows.model.inputs import DataSpec
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """The first place, from the data to the base and back by the gradient, where something is not finite.
+    """The first place, from the data to the base and back along the gradient, where something is non-finite.
 
     Attributes:
       place: a bijector, by its number from the data's end, name and class; or the data, the context, the base.
-      what: its values, its log-determinant, the gradient of a weight, or the gradient it hands on towards the data.
-      rows: the numbers of the rows for which it happens, `[m]`.
+      what: its values, its log-determinant, the gradient of a weight, or the gradient it passes towards the data.
+      rows: the indices of the rows for which it happens, `[m]`.
     """
 
     place: str
@@ -29,10 +29,10 @@ class Finding:
 
 
 def diagnose(flow, x, context=None):
-    """Finds the first bijector that makes values, log-determinants or gradients of log p(x) that are not finite.
+    """Finds the first bijector with non-finite values, log-determinants or gradients of log p(x).
 
     It follows x through the bijectors, from the data to the base, and then the gradient of the mean log-density on its
-    way back. For a distribution without a bijector, or of a structure of tensors, it only tells whether log p(x) is
+    way back. For a distribution without a bijector, or of a structure of tensors, it only checks that log p(x) is
     finite.
 
     Arguments:
@@ -42,7 +42,7 @@ def diagnose(flow, x, context=None):
 
     Returns: a `Finding`, or None if all is finite.
 
-    Example: an event so far out that the square of it is no float32.
+    Example: an event so far out that its square overflows float32.
 
     >>> import tfp_flows as tff
     >>> print(tff.callbacks.diagnose(tff.flows.realnvp(2, num_layers=2, seed=0), [[0.0, 1.0], [1e30, 0.0]]))
@@ -63,7 +63,7 @@ def diagnose(flow, x, context=None):
 
 
 class _Path:
-    """The way of x from the data to the base: what each part makes of it, and the gradients on the way back.
+    """The path of x from the data to the base: what each part computes, and the gradients on the way back.
 
     Attributes:
       parts: the bijectors in the order in which data meets them, and
@@ -121,7 +121,7 @@ class _Path:
         return None
 
     def _guilty(self, part):
-        """The rows for which a part's gradient is not finite, each tried alone."""
+        """The rows for which a part's gradient is non-finite, each tried alone."""
         number = self.parts.index(part)
         found = []
         for row in range(self._count):
@@ -147,7 +147,7 @@ class _Path:
 
 
 def _rows_not_finite(data, count=None):
-    """The numbers of the rows that hold a value that is not finite; of all `count` rows if data is one for all."""
+    """The indices of the rows with a non-finite value; all `count` rows if one value holds for all of them."""
     found = np.array([], int)
     for leaf in tf.nest.flatten(data):
         if leaf is None or not tf.as_dtype(leaf.dtype).is_floating:
@@ -160,5 +160,5 @@ def _rows_not_finite(data, count=None):
 
 
 def _is_finite(gradient):
-    """Whether the sum of squares is finite: clipping and most optimizers take squares."""
+    """Whether the sum of squares is finite: clipping and most optimizers compute squares."""
     return gradient is None or bool(tf.math.is_finite(tf.linalg.global_norm([gradient])))

@@ -1,4 +1,4 @@
-"""FlowDoctor: training that survives what is not finite, and says where it came from."""
+"""FlowDoctor: training that survives non-finite steps, and reports where they came from."""
 
 import logging
 
@@ -17,27 +17,27 @@ class FlowDoctor(FlowCallback):
     It acts when the loss or the gradient of a step is non-finite, and when the held-out loss is, or rises more than
     `cliff` nats per dimension above its best. Then it
 
-    1. names, in the log, the bijector with the first non-finite value or gradient, and the data rows;
-    2. brings back the weights and the optimizer's state from the end of the last good epoch, or from the start;
-    3. multiplies the learning rate by `factor`, a schedule as a whole;
-    4. goes on with the next batch.
+    1. logs the bijector with the first non-finite value or gradient, and the data rows;
+    2. restores the weights and the optimizer's state from the end of the last good epoch, or from the start;
+    3. multiplies the learning rate, or the whole schedule, by `factor`;
+    4. continues with the next batch.
 
-    A batch whose data is non-finite is skipped, and the rest left alone: weights and learning rate are not to blame.
+    A batch whose data is non-finite is skipped and nothing is restored: weights and learning rate are not to blame.
 
     The check runs inside the compiled step: a failed step changes no weight, whatever the optimizer. The host looks
-    once in `steps_per_execution` batches, and only while `fit` runs.
+    once per `steps_per_execution` batches, and only while `fit` runs.
 
     Arguments:
-      factor: what multiplies the learning rate, between 0 and 1.
+      factor: the factor of the learning rate, between 0 and 1.
       max_failures: failures to tolerate before raising.
       cliff: how far, in nats per dimension, the held-out loss may rise above its best.
-      monitor: the held-out loss's name in Keras's logs; without it, as without validation data, no cliff is seen.
-      data: the array given to `fit`, if rows are to be named by their numbers in it.
+      monitor: the name of the held-out loss in Keras's logs; without validation data there is none, and no cliff.
+      data: the array given to `fit`, if rows are to be reported by their indices in it.
 
     Attributes:
-      failures: what was said of each failure, in order.
+      failures: the report of each failure, in order.
 
-    Raises: ValueError for arguments out of range; RuntimeError, with all that was said, when it gives up; TypeError for
+    Raises: ValueError for arguments out of range; RuntimeError, with all reports, when it gives up; TypeError for
     a model that is no `FlowModel`.
 
     Example:
@@ -112,7 +112,7 @@ class FlowDoctor(FlowCallback):
         logging.getLogger(__name__).warning("FlowDoctor: %s", self.failures[-1])
 
     def _examine(self):
-        """The finding of `diagnose` on the kept rows, and those of them that are guilty."""
+        """The finding of `diagnose` on the kept rows, and the rows responsible."""
         inputs = self._guard.failed_rows()
         if inputs is None:
             return None, None
@@ -141,19 +141,19 @@ class FlowDoctor(FlowCallback):
     def _restore(self):
         optimizer = _inner(self.model.optimizer)
         is_number = isinstance(optimizer._learning_rate, keras.Variable)
-        # Read before it is brought back, so that a second failure lowers it again.
+        # Read before it is restored, so that a second failure lowers it again.
         rate = optimizer.learning_rate.numpy() if is_number else None
         for variable, value in zip(self._variables(), self._kept, strict=True):
             variable.assign(value)
         if is_number:
             optimizer.learning_rate = self.factor * float(rate)
-            return f"weights brought back, learning rate {rate:.3g} -> {self.factor * rate:.3g}"
+            return f"weights restored, learning rate {rate:.3g} -> {self.factor * rate:.3g}"
         optimizer.learning_rate = _Scaled(optimizer._learning_rate, self.factor)
         self.model.make_train_function(force=True)  # the schedule is part of the compiled step
-        return f"weights brought back, learning rate's schedule times {self.factor}"
+        return f"weights restored, learning rate schedule times {self.factor}"
 
     def _variables(self):
-        """What is brought back: weights and the optimizer's state, but neither its count of steps nor a loss's scale.
+        """What is restored: weights and the optimizer's state, but neither its count of steps nor a loss scale.
 
         The count numbers the epochs of `tff.datasets.shuffled`, so that another order follows; and a scale that has
         overflowed would overflow again.

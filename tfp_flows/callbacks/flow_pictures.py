@@ -1,4 +1,4 @@
-"""FlowPictures: samples beside data, epoch by epoch."""
+"""FlowPictures: samples over data, epoch by epoch."""
 
 import pathlib
 
@@ -19,12 +19,12 @@ class FlowPictures(FlowCallback):
 
     Arguments:
       x: data, `[n, D]`.
-      folder: where `epoch_0001.png` and so on, and TensorBoard's file, are written; it is made if need be.
+      folder: where `epoch_0001.png` and so on, and TensorBoard's file, are written; it is created if it does not exist.
       context: `[n, C]`, for a conditional flow; each of its rows gets one draw.
-      every: a picture after so many epochs.
+      every: the number of epochs from one picture to the next.
       columns: the numbers of the columns to draw; None for the first six.
       labels: the names of all D columns.
-      seed: of the draws.
+      seed: the seed of the draws.
 
     Raises: ValueError for data that is not `[n, D]` with D of 2 or more; TypeError for a model that is no `FlowModel`;
     ImportError, when training begins, if matplotlib or corner are not installed.
@@ -55,7 +55,7 @@ class FlowPictures(FlowCallback):
         figure = plotting.corner(self.x[:, self.columns], samples[:, self.columns], self.labels)
         figure.savefig(path)
         plt.close(figure)
-        # A summary of its own making: `tf.summary.image` wants TensorBoard installed, which only the reader needs.
+        # A summary written by hand: `tf.summary.image` requires TensorBoard, which only the reader needs.
         image = tf.compat.v1.Summary.Image(encoded_image_string=path.read_bytes(), colorspace=4)
         summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(tag="samples over data", image=image)])
         with self._writer.as_default():

@@ -1,4 +1,4 @@
-"""A flow bound to a context: the same kind of object, which needs no context any more."""
+"""A flow bound to a context: an object of the same kind that no longer needs a context."""
 
 import keras
 import tensorflow as tf
@@ -39,37 +39,37 @@ class Conditioned(ContextBijector):
     def inner_context(self, context):
         if context is not None:
             raise ValueError(
-                f"`{self.name}` takes no context, for it is bound to one already. "
+                f"`{self.name}` takes no context, since it is already bound to one. "
                 f"Received: a context of shape {shapes(context)}"
             )
         return self.context
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
-        # What precedes a single context is a batch shape, from which TFP infers ours and by which it slices us.
+        # The dimensions before a single context's are a batch shape: TFP infers ours from it, and slices along it.
         return {"context": tfp.util.ParameterProperties(event_ndims=_context_ndims)}
 
 
 def _context_ndims(bijector, x_event_ndims):
     """How many dimensions of a bound context belong to one event of rank `x_event_ndims`.
 
-    Those of a single context, and as many more as the event has beyond the least that the bijector wants.
+    Those of a single context, and as many more as the event has beyond the minimum that the bijector needs.
     """
     further = tf.nest.flatten(x_event_ndims)[0] - tf.nest.flatten(bijector.forward_min_event_ndims)[0]
     return tf.nest.map_structure(lambda shape: shape.rank + further, context_shape_of(bijector.bijector))
 
 
 def condition(distribution_or_bijector, context):
-    """A distribution or bijector bound to a context: the same kind of object, which needs no context any more.
+    """A distribution or bijector bound to a context: an object of the same kind that no longer needs a context.
 
-    It shares its variables with what it was made from. Contexts of batch shape `[B]` make it a distribution of batch
-    shape `[B]`: `sample(n)` is `[n, B, D]`, and `log_prob(x)` broadcasts x against the contexts. `bound[0]` is bound to
+    It shares its variables with the original. Contexts of batch shape `[B]` make it a distribution of batch shape
+    `[B]`: `sample(n)` is `[n, B, D]`, and `log_prob(x)` broadcasts x against the contexts. `bound[0]` is bound to
     the first of them, `bound[1:3]` to two.
 
-    It goes through any composition of TFP's, and takes TFP's own conditional bijectors as well: a
+    It works on any composition of TFP's, and on TFP's own conditional bijectors: a
     `tfb.MaskedAutoregressiveFlow` over an `AutoregressiveNetwork` with `conditional=True`, and a `tfb.RealNVP` whose
-    function has an argument `context` or `conditional_input`. Distributions are made anew, with the keyword arguments
-    they were made with. A part that a `tfd.JointDistribution` makes by a function of other parts is bound there.
+    function has an argument `context` or `conditional_input`. Distributions are constructed again, from their
+    original keyword arguments. A part that a `tfd.JointDistribution` makes by a function of other parts is bound there.
 
     Shapes: context `[C]`, or `[..., C]` with a batch shape; with an embedding the shape of its input in place of `[C]`.
 
@@ -100,7 +100,7 @@ def condition(distribution_or_bijector, context):
     for name, expected in inputs.items():
         tensors = checked_context(name, expected.shape, context)
     dtype = next((expected.dtype for expected in inputs.values() if expected.dtype is not None), tf.float32)
-    # Once a tensor, it is the same tensor in every call, by which TFP's caches know it.
+    # One tensor for all calls: TFP's caches recognize it by identity.
     return _bind(part, tf.nest.map_structure(lambda leaf: tf.cast(leaf, dtype), tensors))
 
 
@@ -114,5 +114,5 @@ def _bind(value, context):
         return value
     if isinstance(value, tfb.Bijector):
         return Conditioned(value, context)
-    # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
+    # Not by `copy`, which slices the arguments: a slice of a variable is no longer a variable.
     return type(value)(**{name: _bind(argument, context) for name, argument in value.parameters.items()})

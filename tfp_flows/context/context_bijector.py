@@ -1,4 +1,4 @@
-"""The common part of the bijectors that bring a context to the one inside them."""
+"""The common part of the bijectors that pass a context to the bijector inside them."""
 
 import abc
 
@@ -9,15 +9,15 @@ from tfp_flows.context.route import context_arguments
 
 
 class ContextBijector(tfb.Bijector, abc.ABC):
-    """A bijector around another one, to which it brings a context: the common part of `Conditioned` and `Embedded`.
+    """A bijector around another one, to which it passes a context: the common part of `Conditioned` and `Embedded`.
 
     As in every bijector of ours, TFP's cache keeps the log-determinant beside the value. Both come from the public
-    methods of the inner bijector, so that its own cache serves and its networks run once.
+    methods of the inner bijector, so that its own cache is used and its networks run once.
 
     Arguments:
       bijector: the inner bijector.
       parameters: the constructor's arguments, by name.
-      name: the name of the whole.
+      name: the name of the outer bijector.
     """
 
     _cache = cache_util.BijectorCacheWithGreedyAttrs(forward_name="_cached_forward", inverse_name="_cached_inverse")

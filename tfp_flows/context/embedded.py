@@ -12,8 +12,8 @@ from tfp_flows.tracking import weights_of
 class Embedded(ContextBijector):
     """A conditional bijector whose context is the output of a Keras layer e: f(z; e(c)) for the inner bijector f(z; c).
 
-    e runs once a call, not once for every bijector inside, and is trained and saved with them. Where there is one c for
-    many z (contexts `[B, ...]`, events `[n, B, D]`), e has B rows to do.
+    e runs once per call, not once per inner bijector, and is trained and saved with them. Where one c belongs to many z
+    (contexts `[B, ...]`, events `[n, B, D]`), e evaluates B rows only.
 
     Shapes: z and x `[..., D]`; context `[..., *S]` with S the shape of e's input, of any rank, or a structure of
     tensors for an e that takes a structure; e(c) `[..., C]`.
@@ -22,12 +22,12 @@ class Embedded(ContextBijector):
       bijector: the inner bijector, any composition, with a context of size C.
       embedding: e, a Keras layer or model from S to C, with a batch dimension first. Its input's shape must be known:
         from a `keras.Input`, or because it was built.
-      name: the name under which a chain hands on the context.
+      name: the key under which `tfb.Chain` passes the context.
 
     Raises: ValueError for an embedding that is not built or whose output has the wrong size, and on calls for a context
       that is missing or of the wrong shape; TypeError for an embedding that is no Keras layer.
 
-    Source: Radev et al. 2020, arXiv 2003.06281, whose summary network e is.
+    Source: Radev et al. 2020, arXiv 2003.06281; e is their summary network.
 
     Example: a time series of 100 steps in 2 channels, compressed to 8 numbers.
 

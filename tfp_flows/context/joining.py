@@ -6,7 +6,7 @@ import tensorflow as tf
 
 
 def concatenate(x, context):
-    """x and the context side by side on the last axis; their batch shapes broadcast.
+    """x and the context concatenated on the last axis; their batch shapes broadcast.
 
     Shapes: x `[..., D]`, context `[..., C]`; the result is `[..., D + C]`.
     """
@@ -33,7 +33,7 @@ def check_context_mode(context_mode):
 
 
 def call_conditioner(layer, x, context):
-    """Calls any Keras layer as a conditioner, with the batch shapes that Keras layers take.
+    """Calls any Keras layer as a conditioner, with batch shapes that Keras layers accept.
 
     A layer whose `call` has an argument named `context` receives it there. To any other, a user's own, the context
     comes concatenated to x and all batch dimensions come as one, as a `keras.Input` demands.
@@ -42,7 +42,7 @@ def call_conditioner(layer, x, context):
         joined = concatenate(x, context)
         rows = layer(tf.reshape(joined, [-1, joined.shape[-1]]))
         return tf.reshape(rows, tf.concat([tf.shape(joined)[:-1], rows.shape[-1:]], 0))
-    if x.shape.rank == 1:  # a Keras layer wants a batch
+    if x.shape.rank == 1:  # a Keras layer requires a batch
         return call_conditioner(layer, x[tf.newaxis], context)[0]
     if context is not None and context.shape.rank == 1:
         context = context[tf.newaxis]

@@ -1,4 +1,4 @@
-"""How a context reaches the bijectors inside a distribution: TFP's own route of keyword arguments, and its shape."""
+"""How a context reaches the bijectors inside a distribution, by TFP's keyword arguments; and its shape."""
 
 import inspect
 import typing
@@ -17,7 +17,7 @@ def context_shape_of(part):
     """The shape of a single context of a distribution or bijector; None if it takes none.
 
     A `tf.TensorShape`, or a structure of them where an embedding takes a structure of tensors. A size is None where
-    any will do, and where TFP does not know.
+    any size is accepted, and where TFP does not know it.
     """
     return next((own_context(conditional).shape for conditional in conditional_parts(part)), None)
 
@@ -29,9 +29,9 @@ def context_batch_shape(context, context_shape):
 
 
 def context_arguments(part, context):
-    """The keyword arguments that bring a context to every conditional bijector inside a distribution or bijector.
+    """The keyword arguments that pass a context to every conditional bijector inside a distribution or bijector.
 
-    A `tfb.Chain` hands `{name: arguments}` to its parts, a `tfb.Invert` and most distributions hand on what they get,
+    A `tfb.Chain` passes `{name: arguments}` to its parts, a `tfb.Invert` and most distributions pass on what they get,
     and a `tfd.TransformedDistribution` takes `bijector_kwargs` and `distribution_kwargs`.
     """
     if context is None or context_shape_of(part) is None:
@@ -55,7 +55,7 @@ def conditional_parts(part):
     """The bijectors, inside a distribution or bijector, that take the context as it comes from outside."""
     if own_context(part) is not None:
         yield part
-    elif not getattr(part, "has_its_context", False):  # nor then has any part inside that bijector a need of one
+    elif not getattr(part, "has_its_context", False):  # then no part inside that bijector needs one
         for child in part._flatten(recursive=False, predicate=lambda leaf: isinstance(leaf, PARTS)):
             yield from conditional_parts(child)
 
@@ -69,7 +69,7 @@ class _Context(typing.NamedTuple):
 
 
 def own_context(part):
-    """How a part takes a context for itself; None if it takes none."""
+    """How a part itself takes a context; None if it takes none."""
     shape = getattr(part, "context_shape", None)
     if shape is None and getattr(part, "context_size", 0):
         shape = tf.TensorShape([part.context_size])

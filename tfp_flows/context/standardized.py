@@ -1,4 +1,4 @@
-"""Contexts of any units brought to mean 0 and variance 1 before they reach the bijectors."""
+"""Contexts in any units brought to mean 0 and variance 1 before they reach the bijectors."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,15 +12,15 @@ from tfp_flows.context.route import checked_context, context_shape_of
 class StandardizedContext(Copyable, ContextBijector):
     """A conditional bijector whose context is standardized: f(z; (c - t) exp(-s)) for the inner bijector f(z; c).
 
-    t and s are set by `adapt` and by nothing else: no optimizer moves them. At initialization they are 0.
+    t and s are set by `adapt` alone; no optimizer changes them. At initialization they are 0.
 
     Shapes: z and x as the inner bijector's, context `[..., C]`.
 
     Arguments:
       bijector: the inner bijector, any composition, with contexts `[C]`.
-      name: the key under which a chain passes the context.
+      name: the key under which `tfb.Chain` passes the context.
 
-    Raises: ValueError for a bijector whose context is no vector of a known size.
+    Raises: ValueError for a bijector whose context is not a vector.
 
     Example:
 
@@ -57,5 +57,5 @@ class StandardizedContext(Copyable, ContextBijector):
 
     @property
     def is_adapted(self):
-        """Whether t or s have moved from their start."""
+        """Whether t or s differ from their initial values."""
         return bool(np.any(self.shift.numpy()) or np.any(self.log_scale.numpy()))

@@ -1,4 +1,4 @@
-"""Data to try a flow on: shapes in the plane with their exact densities, two real tables, and simulations."""
+"""Data to try a flow on: two-dimensional shapes with exact densities, two real tables, and simulations."""
 
 from tfp_flows.datasets.cosmic_rays import CosmicRays
 from tfp_flows.datasets.epochs import shuffled

@@ -1,4 +1,4 @@
-"""Cosmic rays of the highest energies: what the sources emit, from the spectrum and the showers seen on Earth."""
+"""Cosmic rays of the highest energies: what the sources emit, inferred from spectrum and showers seen on Earth."""
 
 import numbers
 
@@ -13,7 +13,7 @@ CHARGE = np.array([1.0, 2.0, 7.0, 14.0, 26.0])
 # Energies are in EeV, 10^18 eV, and rigidities in EV; depths are in g/cm².
 ENERGY_EDGES = 10 ** np.linspace(0.7, 2.2, 21)
 DEPTH_EDGES = np.linspace(600.0, 1100.0, 21)
-# Events in a bin that no source accounts for: with them no expected count is 0, whose logarithm is infinite.
+# Background events per bin: with them no expected count is 0, which has no logarithm.
 BACKGROUND = 1e-3
 
 
@@ -39,17 +39,17 @@ class CosmicRays:
     simplex, and their sum, independent of the fractions, is the seventh parameter. J₀ is none: it is such that sources
     with all a(A) = 1 give `num_events` on average, whatever γ and R_cut.
 
-    Under its bijector the prior is a standard normal, θ = `prior.bijector.forward(z)`. In z there are no edges, which
+    Under its bijector the prior is a standard normal, θ = `prior.bijector.forward(z)`. In z there are no bounds, which
     suits a flow and a Markov chain alike.
 
-    This is a problem to try methods on, with rounded values, and no physics to publish: nothing is lost to pions or the
-    expansion of the universe, no energy is mismeasured, and all sources are at one distance.
+    This is a test problem with rounded values, not physics to publish: nothing is lost to pions or the expansion of the
+    universe, energies are measured exactly, and all sources are at one distance.
 
     Shapes: θ `[..., 7]`, counts `[..., 420]`; energies are in EeV = 10^18 eV.
 
     Arguments:
       num_events: the expected number of all events at a(A) = 1.
-      num_showers: that of events of which the shower's maximum is seen.
+      num_showers: the expected number of events whose shower maximum is seen.
       dtype: of θ and counts.
 
     Raises: ValueError for numbers that are not positive, and for θ or counts of another size.

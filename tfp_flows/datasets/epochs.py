@@ -1,4 +1,4 @@
-"""Batches of arrays in an order that a resumed training goes on with."""
+"""Batches of arrays in a shuffling order that resumed training reproduces."""
 
 import math
 
@@ -9,12 +9,12 @@ from tfp_flows._arguments import check_positive_integers
 
 
 def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
-    """A `tf.data.Dataset` of one epoch, shuffled anew in every epoch by the seed and the number of the epoch alone.
+    """A `tf.data.Dataset` of one epoch, shuffled in an order that depends on the seed and the epoch's number alone.
 
-    Keras's own order is drawn from a generator that no backup holds: a run that `keras.callbacks.BackupAndRestore`
-    takes up again starts with the order of the first epoch. Here the epoch is counted by `step`, which a backup
-    restores if it is the optimizer's; the weights then end as those of a run that nothing disturbed. Workers of one
-    `tf.distribute` strategy have the same order, which they must, for each takes its share of every batch.
+    Keras's own order comes from a generator that no backup holds: a run resumed by `keras.callbacks.BackupAndRestore`
+    starts again with the order of the first epoch. Here the epoch is computed from `step`, which a backup restores if
+    it is the optimizer's; the weights then end as those of an uninterrupted run. All workers of a `tf.distribute`
+    strategy have the same order, as they must, since each takes its share of every batch.
 
     Arguments:
       arrays: x `[n, ...]`, or a tuple (context, x) or (context, x, weight), where a context may be a dictionary.
@@ -22,7 +22,7 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
         `iterations`. It is read when an epoch starts.
       batch_size: the number of rows of a batch, over all replicas.
       seed: an integer.
-      drop_remainder: whether a last batch of fewer rows is left out: so it should where there are several replicas.
+      drop_remainder: whether to drop a last, smaller batch, as is right with several replicas.
 
     Raises: ValueError for a `batch_size` that is no positive integer, for arrays of different lengths, and for arrays
       with fewer rows than make one batch; TypeError for a `step` that cannot change, as a tensor cannot.
@@ -44,14 +44,14 @@ def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
     rows = min(lengths)
     steps = rows // batch_size if drop_remainder else math.ceil(rows / batch_size)
     if len(lengths) > 1 or steps == 0:
-        raise ValueError(f"Expected arrays of one length, of a batch at least. Received: lengths {sorted(lengths)}")
+        raise ValueError(f"Expected arrays of one length, at least one batch. Received: lengths {sorted(lengths)}")
 
     def batches_of_rows(_):
         epoch = tf.cast(tf.convert_to_tensor(step), tf.int64) // steps
         order = tf.random.experimental.stateless_shuffle(tf.range(rows), seed=tf.stack([seed, epoch]))
         return tf.data.Dataset.from_tensor_slices(order).batch(batch_size, drop_remainder)
 
-    # TensorFlow calls the function whenever an iterator is made, which Keras does for every epoch.
+    # TensorFlow calls the function when an iterator is made, which Keras does once per epoch.
     batches = tf.data.Dataset.from_tensors(0).flat_map(batches_of_rows)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
     taken = batches.map(lambda rows: tf.nest.map_structure(lambda array: tf.gather(array, rows), arrays))

@@ -20,7 +20,7 @@ WIDTH = np.array([30.0, 0.6])
 
 @dataclasses.dataclass(frozen=True)
 class GridPosterior:
-    """A posterior of two masses on a grid that holds all of it.
+    """A posterior of two masses, on a grid that covers all of it.
 
     Attributes:
       masses: (m1, m2) in solar masses, `[size, size, 2]`; m1 goes with the first axis, m2 / m1 with the second.
@@ -43,11 +43,12 @@ class GravitationalWaves:
       h̃(f) ∝ ℳ^(5/6) f^(-7/6) exp(-iΨ), Ψ = 2π f t_c - φ_c + 3 / (128 η) v⁻⁵ [1 + (3715/756 + 55/9 η) v² - 16π v³],
 
     v = (π M f)^(1/3), M = m1 + m2, η = m1 m2 / M², ℳ = M η^(3/5), above 30 Hz and with a smooth end at the frequency of
-    the innermost stable orbit, 1 / (6^(3/2) π M). The leading term knows ℳ alone, the others part the two masses. The
-    noise is Gaussian and stationary, with the design curve S(f) of Advanced LIGO; divided by √S it is white, so that d
-    has independent noise of unit variance in every sample, and the likelihood is a normal one in `[N]`.
+    the innermost stable orbit, 1 / (6^(3/2) π M). The leading term depends on ℳ alone; the others distinguish the two
+    masses. The noise is Gaussian and stationary, with the design curve S(f) of Advanced LIGO; divided by √S it is
+    white, so that d has independent noise of unit variance in every sample, and the likelihood is a normal one in
+    `[N]`.
 
-    Distance, direction and the time of merger t_c are fixed; the signal-to-noise ratio then goes with the masses. The
+    Distance, direction and the time of merger t_c are fixed; the signal-to-noise ratio then depends on the masses. The
     phase φ_c is uniform, unknown, and averaged over in the likelihood: for fixed φ_c and h = h(φ_c = 0)
 
       log p(d|m1, m2) = -|d|²/2 - |h|²/2 + log I₀(|⟨h, d⟩|) - N/2 log 2π, with ⟨h, d⟩ the complex product.
@@ -59,7 +60,7 @@ class GravitationalWaves:
     Arguments:
       signal_to_noise: |h| for masses of 36 and 29.
       duration: of the strain, in seconds.
-      sampling_rate: samples a second.
+      sampling_rate: samples per second.
 
     Attributes:
       prior: p(m1, m2), a `tfd.Distribution` of float64.
@@ -129,7 +130,7 @@ class GravitationalWaves:
         return np.fft.irfft(spectrum, self.size)
 
     def whiten(self, strain):
-        """The inverse of `color`: what a flow is to be given of a strain."""
+        """The inverse of `color`: the strain in the form a flow should get."""
         spectrum = np.fft.rfft(np.asarray(strain, np.float64)) / np.sqrt(self.noise_curve() * self.sampling_rate / 2)
         return np.fft.irfft(spectrum, self.size)
 
@@ -143,7 +144,7 @@ class GravitationalWaves:
         phase = 2 * np.pi * f * self.merger + 3 / (128 * eta) * v**-5 * (
             1 + (3715 / 756 + 55 / 9 * eta) * v**2 - 16 * np.pi * v**3
         )
-        # The orbit ends at v² = 1/6; an abrupt end would make of the likelihood a function with steps.
+        # The orbit ends at v² = 1/6; an abrupt end would put steps into the likelihood.
         end = tf.sigmoid(20 * (1 - 6**1.5 * v**3))
         chirp_mass = total * eta ** (3 / 5)
         whitened = f ** (-7 / 6) / np.sqrt(self.noise_curve()[self._band])
@@ -190,7 +191,7 @@ class GravitationalWaves:
         return log_bessel - power / 2 - self.size / 2 * np.log(2 * np.pi)
 
     def joint_log_prob(self, masses, strain):
-        """log p(d|m1, m2) + log p(m1, m2): the posterior without its normalization; -inf outside the prior."""
+        """log p(d|m1, m2) + log p(m1, m2): the unnormalized posterior; -inf outside the prior."""
         return self.log_likelihood(masses, strain) + self.prior.log_prob(tf.cast(masses, tf.float64))
 
     def posterior(self, strain, size=200):

@@ -1,4 +1,4 @@
-"""The conditional problem whose every answer is known: a linear response to parameters, and Gaussian noise."""
+"""A conditional problem with every answer known: a linear response to parameters, and Gaussian noise."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,7 +11,7 @@ class LinearGaussian:
     """Parameters θ ~ N(0, I) seen through observables c = A θ + σ ε, ε ~ N(0, I), with a matrix A drawn from a seed.
 
     The posterior is normal: p(θ|c) = N(Σ Aᵀ c / σ², Σ), Σ = (I + AᵀA / σ²)⁻¹, the evidence p(c) = N(0, A Aᵀ + σ² I).
-    Everything a flow is asked for after training on draws of (c, θ) can be held against them.
+    Everything computed by a flow trained on draws of (c, θ) can be compared with them.
 
     Shapes: θ `[..., num_parameters]`, c `[..., num_observables]`, in float64 where it matters.
 
@@ -59,7 +59,7 @@ class LinearGaussian:
         return tfd.MultivariateNormalTriL(mean, np.linalg.cholesky(self.covariance))
 
     def joint_log_prob(self, theta, context):
-        """log p(c|θ) + log p(θ), in nats: the posterior without its normalization."""
+        """log p(c|θ) + log p(θ), in nats: the unnormalized posterior."""
         theta, context = tf.cast(theta, tf.float64), tf.cast(context, tf.float64)
         expected = tf.linalg.matvec(self.response, theta)
         likelihood = tfd.MultivariateNormalDiag(expected, np.full(len(self.response), self.noise))

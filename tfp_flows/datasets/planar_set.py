@@ -1,4 +1,4 @@
-"""What a shape in the plane must tell, and what follows from it: points, exact density, exact entropy."""
+"""What a two-dimensional shape must define, and what follows from it: points, exact density, exact entropy."""
 
 import abc
 import functools
@@ -20,7 +20,7 @@ class PlanarSet(abc.ABC):
     """A distribution in the plane: called, it draws points; its `log_prob` and its `entropy` are exact.
 
     Every density is a mixture, p(x) = Σ_j exp(l_j(x)), of terms that are known in closed form. A subclass has a `name`
-    and a default `noise`, and says how to draw, what the terms are, and where and how fine the shape is.
+    and a default `noise`, and defines how to draw, what the terms are, and where and how fine the shape is.
     """
 
     name: str
@@ -31,7 +31,7 @@ class PlanarSet(abc.ABC):
 
         Arguments:
           n: the number of points, a positive integer.
-          noise: the standard deviation of the noise around the shape, not negative; None stands for the set's own.
+          noise: the standard deviation of the noise around the shape, non-negative; None for the set's default.
           seed: the same seed gives the same points.
 
         Returns:
@@ -62,7 +62,7 @@ class PlanarSet(abc.ABC):
         num_terms, log_terms = self._log_terms(noise)
         rows = max(1, _CHUNK // num_terms)
         log_density = np.empty(len(x))
-        # A density of 0 has the logarithm -inf, and rightly.
+        # A density of 0 correctly has the logarithm -inf.
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             for start in range(0, len(x), rows):
                 part = slice(start, start + rows)
@@ -74,7 +74,7 @@ class PlanarSet(abc.ABC):
     def entropy(self, noise=None):
         """The differential entropy -∫ p log p, in nats, to 1e-6.
 
-        It is summed over a grid fine enough for the noise, once, and remembered.
+        It is summed over a grid fine enough for the noise, once, and cached.
 
         Arguments:
           noise: as in `log_prob`, and at least 0.02, so that the grid stays affordable.
@@ -125,7 +125,7 @@ class PlanarSet(abc.ABC):
         if noise is None:
             return self.noise
         if not isinstance(noise, numbers.Real) or isinstance(noise, bool) or not 0 <= noise < math.inf:
-            raise ValueError(f"Expected `noise` to be a finite number, not negative. Received: noise={noise!r}")
+            raise ValueError(f"Expected `noise` to be a finite, non-negative number. Received: noise={noise!r}")
         return float(noise)
 
     def _check_density_exists(self, noise):
@@ -197,7 +197,7 @@ def gaussian_terms(centers, log_weights, noise):
 
 def _log_sum_exp(terms):
     """log Σ_j exp(terms[:, j]), in place; -inf where every term is."""
-    # The bound keeps -inf - (-inf), which is no number, from arising.
+    # The bound avoids -inf - (-inf), which is NaN.
     largest = np.maximum(terms.max(axis=1, keepdims=True), np.finfo(np.float64).min)
     terms -= largest
     return np.log(np.exp(terms, out=terms).sum(axis=1)) + largest[:, 0]

@@ -1,4 +1,4 @@
-"""Training data drawn on the fly, by a simulator that never gives the same event twice."""
+"""An endless stream of simulated training data, in which no event comes twice."""
 
 import inspect
 
@@ -9,27 +9,27 @@ from tfp_flows._arguments import check_positive_integers, random_generator
 
 
 def simulator(fn, batch_size=256, seed=None, num_parallel_calls=tf.data.AUTOTUNE):
-    """A `tf.data.Dataset` of batches that a function draws, for ever: on these `FlowModel.fit` cannot overfit.
+    """An endless `tf.data.Dataset` of batches drawn by a function, on which `FlowModel.fit` cannot overfit.
 
-    `fit` wants `steps_per_epoch` then, for there is no end to tell by.
+    `fit` then needs `steps_per_epoch`, since an epoch has no end of its own.
 
-    Two kinds of functions serve, told apart by the name of the first argument:
+    There are two kinds of functions, told apart by the name of the first argument:
       `fn(seed, batch_size)`: TensorFlow's. It draws with `tf.random.stateless_*` from a seed, `[2]` int32, becomes part
         of the pipeline's graph and runs in parallel.
       `fn(rng, batch_size)`: NumPy's. It draws from a `numpy.random.Generator`, batch by batch, in one thread of Python.
 
-    Either gives x, or (context, x), or (context, x, weight), where a context may be a dictionary; float64 of NumPy's
-    becomes float32. The same seed gives the same batches in the same order, whatever runs in parallel; so a training
-    that is resumed from a backup sees the first ones again, unless its pipeline skips what the optimizer has counted.
+    Either returns x, or (context, x), or (context, x, weight), where a context may be a dictionary; NumPy's float64
+    becomes float32. The same seed gives the same batches in the same order, whatever runs in parallel; so training
+    resumed from a backup sees the first ones again, unless its pipeline skips what the optimizer has counted.
 
     Arguments:
       fn: the function.
       batch_size: the number of rows it is asked for.
       seed: an integer; drawn if None.
-      num_parallel_calls: how many batches of a function of TensorFlow's may be in the making at once.
+      num_parallel_calls: how many batches of a TensorFlow function may be computed at once.
 
     Raises: ValueError for a `batch_size` that is no positive integer, or a function of other arguments; and, before
-      anything is trained, where the first batch has not `batch_size` rows.
+      anything is trained, where the first batch does not have `batch_size` rows.
 
     Example:
 
@@ -52,7 +52,7 @@ def simulator(fn, batch_size=256, seed=None, num_parallel_calls=tf.data.AUTOTUNE
 
 def _of_tensorflow(fn, batch_size, seed, num_parallel_calls):
     def draw(step):
-        # Every step has a seed of its own; the stateless generators make of neighbours independent numbers.
+        # Every step has its own seed; stateless generators turn neighbouring seeds into independent numbers.
         return fn(tf.stack([seed, tf.cast(step, tf.int32)]), batch_size)
 
     _check_batch(draw(tf.constant(0, tf.int64)), batch_size)

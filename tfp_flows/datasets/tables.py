@@ -6,10 +6,10 @@ Sources: both are taken from the package `datasets` of R.
   `geyser` (R's `faithful`): Härdle 1991, Smoothing Techniques with Implementation in S, Springer; a more complete
     version is in Azzalini and Bowman 1990, Applied Statistics 39, 357-365.
 
-Their values are rounded, so that as a density they are a row of spikes: a flow could raise its likelihood for ever by
-narrowing onto them. Therefore both come dequantized: every value is spread evenly over the interval that was rounded
-to it. The mean log-density of the dequantized data, plus the logarithm of the cell's volume, is then a lower bound of
-the mean log-probability of the rounded data (Theis et al. 2016, arXiv 1511.01844, section 3.1).
+Their values are rounded, so that their density is a row of spikes: a flow could raise its likelihood without bound by
+narrowing onto them. Therefore both are dequantized by default: every value is spread evenly over the interval that was
+rounded to it. The mean log-density of the dequantized data, plus the logarithm of the cell's volume, is then a lower
+bound of the mean log-probability of the rounded data (Theis et al. 2016, arXiv 1511.01844, section 3.1).
 """
 
 import importlib.resources

@@ -1,6 +1,6 @@
-"""Seven shapes in the plane, the usual first targets of a flow, each with its exact density and entropy.
+"""Seven two-dimensional shapes, the usual first targets of a flow, each with its exact density and entropy.
 
-The entropy is the negative log-likelihood, in nats, of the best possible model: what a fit can be measured against.
+The entropy is the negative log-likelihood, in nats, of the best possible model: what a fit can be compared with.
 
 >>> import tfp_flows as tff
 >>> x = tff.datasets.two_moons(20_000, seed=0)
@@ -9,7 +9,7 @@ The entropy is the negative log-likelihood, in nats, of the best possible model:
 >>> round(tff.datasets.two_moons.entropy(), 3), round(float(-tff.datasets.two_moons.log_prob(x).mean()), 2)
 (0.289, 0.29)
 
-The shapes are, but for what is said at each, those of scikit-learn (`make_moons`, `make_swiss_roll`) and of the
+The shapes are, except where noted, those of scikit-learn (`make_moons`, `make_swiss_roll`) and of the
 experiments of Grathwohl et al. 2019, arXiv 1810.01367.
 """
 
@@ -27,7 +27,7 @@ class TwoMoons(BlurredCurves):
 
     The upper one is centred at (0, 0), the lower one at (1, 1/2). Noise: 0.05, the Gaussian blur.
 
-    Source: `make_moons` of scikit-learn, with places drawn at random where it takes them at equal steps.
+    Source: `make_moons` of scikit-learn, with positions drawn at random where it takes equal steps.
     """
 
     name = "two_moons"
@@ -127,8 +127,8 @@ class Pinwheel(PlanarSet):
     the radius only keeps the radius and the area, and is undone by the opposite rotation, so that
     p(x) = (1/5) Σ_k N(v_k(x); (2, 0), diag(0.6², noise²)) without approximation. Noise: 0.2, the width of an arm.
 
-    Source: after Johnson et al. 2016, arXiv 1603.06277. Their angle is an exponential of v₁, which is not one to one
-    and leaves no closed density; ours is linear in |v|.
+    Source: after Johnson et al. 2016, arXiv 1603.06277. Their angle is an exponential of v₁, which is not one-to-one
+    and leaves no closed-form density; ours is linear in |v|.
     """
 
     name = "pinwheel"

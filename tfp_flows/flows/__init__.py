@@ -1,7 +1,7 @@
-"""One function a paper, each of which only names parts: a base, and bijectors one after the other.
+"""One function per paper, each of which only names parts: a base and a chain of bijectors.
 
 Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the chain's first bijector is next to the data.
-What they share stands in `tfp_flows.flows.flow`.
+The arguments they share are described in `tfp_flows.flows.flow`.
 """
 
 from tfp_flows.flows.vectors import (

@@ -1,16 +1,16 @@
-"""What the flows share: the chain of layers, what stands beside them, and the base.
+"""What the flows share: the chain of layers, standardization, and the base.
 
 context_size: the length of a context vector; 0 for none.
 base: a `tfd.Distribution` over `[D]`; None for a standard normal.
 dtype: of data, weights and densities.
 seed: an integer that fixes every weight, mask and order; drawn if None.
-embedding: a Keras layer that compresses the context, once a call, to what the layers take; it is trained with them,
-  and the context has the shape of its input: see `tff.bijectors.Embedded`. `context_size` is then the size of its
-  output, and not to be given. None for none.
-standardize: whether a `Standardize` stands next to the data, for data of any units, and a `StandardizedContext`
-  around all for contexts, which are left alone where there is an embedding. `FlowModel.fit` sets both from the
+embedding: a Keras layer that compresses the context, once per call, and is trained with the flow; the context has
+  the shape of its input: see `tff.bijectors.Embedded`. `context_size` is then the size of its output and must not be
+  given. None for none.
+standardize: whether to put a `Standardize` next to the data and, for vector contexts without an embedding, a
+  `StandardizedContext` around the chain; "context" for the latter alone. The first `FlowModel.fit` sets both from its
   training data, or `FlowModel.adapt` does.
-act_norm: whether an `ActNorm` stands on the data's side of every layer; set from data likewise.
+act_norm: whether to put an `ActNorm` on the data's side of every layer; set from data likewise.
 **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 

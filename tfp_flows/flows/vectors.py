@@ -1,4 +1,4 @@
-"""Flows on vectors: one function a paper, each of which only names parts.
+"""Flows on vectors: one function per paper, each of which only names parts.
 
 The arguments that they share are those of `tfp_flows.flows.flow`; `num_layers` is the number of layers.
 """
@@ -60,11 +60,11 @@ def realnvp(event_size, num_layers=8, **options):
 
 @preset
 def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **options):
-    """The coupling neural spline flow: rational-quadratic splines, closed form in both directions.
+    """The coupling neural spline flow: rational-quadratic splines, closed-form in both directions.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NeuralSplineCoupling`. Masks as
     in `realnvp`; and
-      mixing: what stands between the layers: "permutation", or "lu", the paper's trainable `LULinear`.
+      mixing: what mixes the coordinates between layers: "permutation", or "lu", the paper's trainable `LULinear`.
 
     Source: Durkan et al. 2019, arXiv 1906.04032.
 
@@ -80,7 +80,7 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
 
 @preset
 def maf(event_size, num_layers=5, **options):
-    """The masked autoregressive flow: densities in one pass a layer, samples in a few.
+    """The masked autoregressive flow: densities cost one network pass per layer, samples a few.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.MAF`. `input_order` is the first
     layer's, the others take its reverse and itself in turn; with "random" every layer draws one of its own.
@@ -98,7 +98,7 @@ def maf(event_size, num_layers=5, **options):
 
 @preset
 def iaf(event_size, num_layers=5, **options):
-    """The inverse autoregressive flow: samples and their densities in one pass a layer, other densities in a few.
+    """The inverse autoregressive flow: samples with densities cost one network pass per layer, other densities a few.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.IAF`. `input_order` is the first
     layer's, the others take its reverse and itself in turn; with "random" every layer draws one of its own.
@@ -136,9 +136,9 @@ def neural_spline_autoregressive(event_size, num_layers=5, **options):
 
 @preset
 def planar(event_size, num_layers=16, **options):
-    """Planar flows, one hidden unit a layer.
+    """Planar flows, one hidden unit per layer.
 
-    Sampling costs two dot products a layer, the density of any point a scalar root as well.
+    Sampling costs two dot products per layer, the density of any point also a scalar root.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Planar`.
 
@@ -155,7 +155,7 @@ def planar(event_size, num_layers=16, **options):
 
 @preset
 def radial(event_size, num_layers=16, **options):
-    """Radial flows, one centre a layer; both directions are closed form.
+    """Radial flows, one centre per layer; both directions have a closed form.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Radial`.
 
@@ -172,7 +172,7 @@ def radial(event_size, num_layers=16, **options):
 
 @preset
 def sylvester(event_size, num_layers=4, **options):
-    """Sylvester flows, planar flows with several hidden units a layer.
+    """Sylvester flows: planar flows with several hidden units per layer.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Sylvester`.
 
@@ -189,10 +189,10 @@ def sylvester(event_size, num_layers=4, **options):
 
 @preset
 def gaussianization(event_size, num_layers=6, **options):
-    """Gaussianization flows: mixtures of logistics for every coordinate, and rotations.
+    """Gaussianization flows: a mixture of logistics per coordinate, and rotations.
 
-    `FlowModel.adapt(x)` starts every layer from the data that reaches it: rotation-based iterative Gaussianization,
-    which fits before any step of training.
+    `FlowModel.adapt(x)`, or the first `fit`, initializes every layer from the data that reaches it: rotation-based
+    iterative Gaussianization, which fits before the first training step.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Gaussianization`.
 
@@ -215,8 +215,8 @@ def gaussianization(event_size, num_layers=6, **options):
 def gaussian(event_size, covariance="full", **options):
     """A Gaussian; with a context a regression: the mean and covariance of x are outputs of a network of the context.
 
-    The ladder of regressions, each the maximum likelihood of one more freedom than the one before: a normal of unit
-    width (squared error), of a width for every coordinate, of any covariance; then the other flows, of any shape.
+    A ladder of regressions by maximum likelihood, each with more freedom than the one before: a normal of unit width
+    (squared error), of one width per coordinate, of any covariance; then the other flows, of any shape.
 
     Arguments: those of `tfp_flows.flows.flow`; and
       covariance: "unit", "diag" or "full".
@@ -238,13 +238,13 @@ def gaussian(event_size, covariance="full", **options):
         "full": bijectors.TriangularAffine,
     }
     check_one_of(makers, covariance=covariance)
-    # Standardized data would have the scale that a unit covariance is to do without.
+    # `Standardize` would add the scale that a unit covariance must not have.
     options.setdefault("standardize", "context" if covariance == "unit" else True)
     return flow_of(lambda **shared: [makers[covariance](event_size, name="affine", **shared)], event_size, **options)
 
 
 def _couplings(bijector, event_size, num_layers, mixing="permutation"):
-    """Makes couplings whose masks alternate with their complements, and what mixes the coordinates between them."""
+    """Makes couplings with alternating masks, and what mixes the coordinates between them."""
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("permutation", "lu"), mixing=mixing)
 
@@ -255,7 +255,7 @@ def _couplings(bijector, event_size, num_layers, mixing="permutation"):
             if k > 0 and mixing == "lu":
                 lu = bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}")
                 layers.append(lu)
-            # Two masks have moved every coordinate; and two coordinates have no other order that the masks do not give.
+            # After two masks every coordinate has been transformed; two coordinates have no order that the masks lack.
             elif k > 0 and k % 2 == 0 and event_size > 2:
                 order = np.random.default_rng(layer_seed).permutation(event_size)
                 layers.append(tfb.Permute(order, name=f"permute_{k}"))
@@ -268,7 +268,7 @@ def _couplings(bijector, event_size, num_layers, mixing="permutation"):
 
 
 def _autoregressions(bijector, event_size, num_layers):
-    """Makes autoregressive layers in an order and its reverse in turn, or each in a random one of its own."""
+    """Makes autoregressive layers, alternately in an order and its reverse, or each in its own random order."""
     check_positive_integers(event_size=event_size, num_layers=num_layers)
 
     def make_layers(*, seed, input_order="left-to-right", **shared):
@@ -287,7 +287,7 @@ def _autoregressions(bijector, event_size, num_layers):
 
 
 def _like_layers(bijector, event_size, num_layers):
-    """Makes layers of one kind, each with a seed of its own."""
+    """Makes layers of one kind, each with its own seed."""
     check_positive_integers(event_size=event_size, num_layers=num_layers)
 
     def make_layers(*, seed, **shared):

@@ -1,10 +1,10 @@
-"""SavedModels of a FlowModel: its methods as graphs that need TensorFlow and nothing else."""
+"""SavedModels of a FlowModel: its methods as graphs that need only TensorFlow."""
 
 import tensorflow as tf
 
 from tfp_flows.tracking import weights_of
 
-# The seed that stands for none, so that every call draws another: a SavedModel has no None.
+# Stands for no seed, so that every call draws another: a SavedModel takes no None.
 DRAWN = tf.int32.min
 
 
@@ -71,7 +71,7 @@ def _drawn(seed):
 
 
 def _context_spec(model):
-    """The specification of a batch of contexts; a part of a dictionary goes by its name there."""
+    """The specification of a batch of contexts; parts of a dictionary keep their names."""
 
     def spec(shape, name):
         return tf.TensorSpec([None, *shape], model.precision, name=name)

@@ -1,4 +1,4 @@
-"""What comes before the first step of training: parts that start from data, and checks of the arrays."""
+"""What happens before the first training step: initialization from data, and checks of the arrays."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,14 +9,14 @@ from tfp_flows.context import ContextBijector, context_arguments, walk
 
 
 def adaptable(distribution, only_new=False):
-    """The parts of a distribution that start from data; with `only_new` those that have not yet."""
+    """The parts of a distribution that adapt to data; with `only_new` those that have not been adapted."""
     parts = [part for flow in _flows(distribution) for part in (flow.bijector, *flow.bijector.submodules)]
     parts = [part for part in parts if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
 
 def adapt(distribution, x, context, only_new=False):
-    """Has every part that starts from data do so, from the data's end to the base's; `only_new`: if it has not yet."""
+    """Adapts every part that adapts to data, from the data to the base; with `only_new` those that have not been."""
     left = adaptable(distribution, only_new)
     for flow in _flows(distribution):
         for part, reached, own_context, inverted in walk(flow.bijector, x, context):
@@ -28,7 +28,7 @@ def adapt(distribution, x, context, only_new=False):
 
 
 def _flows(distribution):
-    """The distributions made by a bijector to which data comes as it is: itself, or the components of a mixture."""
+    """The distributions made by a bijector that receive the data unchanged: itself, or the components of a mixture."""
     if isinstance(distribution, tfd.Mixture):
         return [flow for component in distribution.components for flow in _flows(component)]
     return [distribution] if isinstance(getattr(distribution, "bijector", None), tfb.Bijector) else []
@@ -37,8 +37,8 @@ def _flows(distribution):
 def check_support(distribution, x, context):
     """Raises ValueError, with row and column, where x lies outside the support of the distribution.
 
-    Of the bijectors those of TFP can have less than all numbers for their support. x is followed up to the last of
-    them. A distribution without a bijector is asked for its log-densities.
+    Only TFP's bijectors can have a support other than all numbers; x is followed up to the last of them. A distribution
+    without a bijector is checked by its log-densities.
     """
     if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         log_prob = distribution.log_prob(x, **context_arguments(distribution, context))
@@ -74,7 +74,7 @@ def check_support(distribution, x, context):
 
 
 def _may_have_support(part):
-    """Whether a part is a bijector of TFP's that is not linear; linear ones take all numbers."""
+    """Whether a part is a nonlinear bijector of TFP's; linear ones are defined everywhere."""
     is_container = hasattr(part, "bijectors") or hasattr(part, "bijector")
     of_tfp = isinstance(part, tfb.Bijector) and type(part).__module__.startswith("tensorflow_probability")
     return of_tfp and not is_container and not part.is_constant_jacobian
@@ -87,8 +87,8 @@ def _row(x, number):
 def check_gradient(model, x, context):
     """Raises ValueError where arrays are so large that the loss or its gradient does not fit the dtype.
 
-    A step would make every weight NaN. The gradient is that of the mean log-density of the largest rows, and nothing is
-    computed where all numbers that reach a trained part are of ordinary size.
+    A step would turn every weight into NaN. The gradient is that of the mean log-density of the largest rows; nothing
+    is computed where all numbers that reach a trained part are of ordinary size.
     """
     sizes = _sizes(model.distribution, x, context)
     if sizes.max() < 100:  # contexts of 3000 have overflowed, by way of a scale; smaller ones than 100 have not
@@ -108,7 +108,7 @@ def check_gradient(model, x, context):
 
 
 def _sizes(distribution, x, context):
-    """The largest number in every row, as it reaches the first part that is trained."""
+    """The largest absolute value in every row, as it reaches the first trained part."""
     if isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         for part, reached, own_context, _ in walk(distribution.bijector, x, context):
             if not isinstance(part, ContextBijector):

@@ -40,9 +40,9 @@ class FlowModel(keras.Model):
 
     Arguments:
       distribution: a `tfd.Distribution`. `FlowModel.distribution` is the same object, or has it with the embedding.
-      embedding: a Keras layer that compresses the context before the bijectors get it, once a call, and is trained with
-        them; None for none. Contexts then have the shape of its input, `[n, ...]`, or dictionaries if it takes such.
-        See `tff.bijectors.Embedded`.
+      embedding: a Keras layer that compresses the context before the bijectors get it, once per call, and is trained
+        with them; None for none. Contexts then have the shape of its input, `[n, ...]`, or are dictionaries if it takes
+        those. See `tff.bijectors.Embedded`.
       name: the model's name.
 
     Raises, before anything changes: TypeError for integers where the distribution takes floats; ValueError for data of
@@ -60,7 +60,7 @@ class FlowModel(keras.Model):
     def __init__(self, distribution, embedding=None, name=None):
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(f"Expected a `tfd.Distribution`. Received: {distribution}")
-        # The distribution knows its own dtypes; Keras's autocast would make float32 of them all.
+        # The distribution has its own dtypes; Keras's autocast would cast everything to float32.
         super().__init__(name=name, autocast=False)
         if embedding is not None:
             distribution = embedded(distribution, embedding)
@@ -99,7 +99,7 @@ class FlowModel(keras.Model):
           metrics, weighted_metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
           steps_per_execution: batches that run in one call of the compiled function, which amortizes Keras's per-batch
             overhead: half the time of a small flow. None for 16, or for 1 where a callback acts on batches, and with
-            several replicas: TensorFlow cannot reduce over them inside Keras's loop.
+            several replicas, since TensorFlow cannot reduce over them inside Keras's loop.
           jit_compile: whether to run under XLA; None to train under XLA and evaluate without, in one program for
             batches of any size, and not at all under a `tf.distribute` strategy, with op determinism on, where Keras
             refuses it, and on a CPU for flows of convolutions, which are slower under it there.
@@ -130,7 +130,7 @@ class FlowModel(keras.Model):
         self._build_training_state()
 
     def _steps_per_execution(self, callbacks):
-        """How many batches make one call of the compiled function: what `compile` was given, or what serves."""
+        """How many batches run in one call of the compiled function: what `compile` was given, or the default."""
         if self._steps_given is not None:
             return self._steps_given
         several = self.distribute_strategy.num_replicas_in_sync > 1
@@ -143,7 +143,7 @@ class FlowModel(keras.Model):
         return not prefers_graph or bool(tf.config.list_physical_devices("GPU"))
 
     def _build_training_state(self):
-        """Makes the variables of optimizer and metrics; made in the first step, they have TensorFlow trace it twice."""
+        """Makes the variables of optimizer and metrics; made in the first step, they would cause a second tracing."""
         if self.trainable_variables:
             self.optimizer.build(self.trainable_variables)
         point = tf.nest.map_structure(
@@ -162,7 +162,7 @@ class FlowModel(keras.Model):
         return config
 
     def compile_from_config(self, config):
-        # Keras leaves a model with a `compile` of its own uncompiled when loading.
+        # When loading, Keras leaves a model that overrides `compile` uncompiled.
         check_keras(config)
         self.compile(**keras.saving.deserialize_keras_object(config))
 
@@ -186,13 +186,13 @@ class FlowModel(keras.Model):
     ):
         """Trains as `keras.Model.fit` does: `fit(x)`, `fit(context, x)` or `fit(x, context=context)`.
 
-        Arrays go in batches of 256, or `batch_size`, dealt evenly: all batches have one size, so that XLA compiles one
-        program, and a few rows come twice in an epoch where the number of rows asks for it.
+        Arrays are split evenly into batches of at most 256, or `batch_size`, rows. All batches have one size, so that
+        XLA compiles one program; where the number of rows is no multiple of it, a few rows appear twice per epoch.
 
         Arguments: those of `keras.Model.fit`; and
-          adapt: whether bijectors that start from data, and have not yet, do so now: `Standardize`, `ActNorm`,
-            `Gaussianization`, `StandardizedContext`. Their data is the training rows, or some 10,000 of a pipeline's
-            first ones. Only before the first step of training.
+          adapt: whether to initialize, before the first step of training, the bijectors that `adapt` to data and have
+            not been adapted: `Standardize`, `ActNorm`, `Gaussianization`, `StandardizedContext`. Their data is the
+            training rows, or about the first 10,000 rows of a pipeline.
 
         Raises: see the class; arrays are checked whole before the first step. ValueError also where they lie outside
           the support of the distribution, or are so large that the gradient of the first step overflows.
@@ -214,7 +214,7 @@ class FlowModel(keras.Model):
         data = self._before_the_first_step(rows, data, adapt)
         if rows:
             data = pipelines.training_batches(spec.batch(*rows), batch_size, shuffle)
-            # Told the number of steps, Keras makes one iterator per epoch, not two; each takes the time of some steps.
+            # Told the number of steps, Keras makes one iterator per epoch, not two; each costs the time of a few steps.
             if kwargs.get("steps_per_epoch") is None:
                 kwargs["steps_per_epoch"] = len(data)
             else:
@@ -260,9 +260,9 @@ class FlowModel(keras.Model):
         return (context, x, weight) if self.is_conditional else (x, None, weight)
 
     def call(self, inputs, training=None, objective=None, seed=None):
-        """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras brings it.
+        """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras passes it.
 
-        With an `objective` the result is its negative loss for every row.
+        With an `objective` the result is its negative loss, per row.
         """
         context, x, _ = self.data_spec.tensors(*self.data_spec.unpack(inputs))
         if objective is not None:
@@ -272,7 +272,7 @@ class FlowModel(keras.Model):
         return self.methods.bound(context).log_prob(x)
 
     def training_log_prob(self, inputs):
-        """What a training step maximizes for every row: log p, or the negative loss of another objective."""
+        """What a training step maximizes, per row: log p, or the negative loss of another objective."""
         if getattr(self.objective, "is_likelihood", False):
             return self(inputs, training=True, seed=self._step_seed())
         return self(inputs, training=True, objective=self.objective, seed=self._step_seed())
@@ -291,7 +291,7 @@ class FlowModel(keras.Model):
         return (context, x) if self.is_conditional else x, self.data_spec.target(x), weight
 
     def _step_seed(self):
-        """A stateless seed for this step of training, which a resumed run draws again."""
+        """A stateless seed for this training step; a resumed run gets the same."""
         if not (self.compiled and self.optimizer):  # a layer of a larger model
             return stateless_seed(None)
         return tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
@@ -306,14 +306,14 @@ class FlowModel(keras.Model):
 
     @contextlib.contextmanager
     def _graph_for_open_sizes(self):
-        """Compiles without XLA, which would make a program of its own for every batch size, unless asked to."""
+        """Compiles without XLA, which would compile one program per batch size, unless asked to."""
         jit_compile = self.jit_compile
         self.jit_compile = bool(self._jit_given)
         yield
         self.jit_compile = jit_compile
 
     def _before_the_first_step(self, rows, data, adapt):
-        """Adapts what has not been adapted and checks rows; returns the data, of which a pipeline was looked into."""
+        """Adapts what has not been adapted and checks rows; returns the data, which peeking may have replaced."""
         if self.optimizer.iterations > 0:
             return data
         if adapt and first_step.adaptable(self.distribution, only_new=True):
@@ -328,7 +328,7 @@ class FlowModel(keras.Model):
         return data
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: `__init__` and `compile` have built it all, and Keras's way fails with more than one worker.
+        """Nothing: `__init__` and `compile` have built everything, and Keras's way fails with several workers.
 
         Keras passes the values of all replicas to a step for one (keras-team/keras issue 20585).
         """
@@ -357,12 +357,12 @@ class FlowModel(keras.Model):
         """Draws from p: `[n, D]`; for a context `[C]` as well, for contexts `[B, C]` `[n, B, D]`.
 
         The same integer seed gives the same sample; None draws one from TensorFlow's generator. A `temperature` T below
-        1 draws nearer the mode: x = f(T z), with z from the base, a standard normal.
+        1 draws closer to the mode: x = f(T z), with z from the base, a standard normal.
         """
         return self.methods.sample(n, context, seed, temperature)
 
     def sample_and_log_prob(self, n, context=None, seed=None):
-        """Draws from p and their log-densities, at the price of the draws alone; see `sample`."""
+        """Draws from p with their log-densities, at the cost of the draws alone; see `sample`."""
         return self.methods.sample_and_log_prob(n, context, seed)
 
     def forward(self, z, context=None):
@@ -374,16 +374,16 @@ class FlowModel(keras.Model):
         return self.methods.inverse(x, context)
 
     def adapt(self, x, context=None):
-        """Starts every bijector that has an `adapt` from the data that reaches it, from the data's end to the base's.
+        """Initializes every bijector that has an `adapt` from the data that reaches it, from the data to the base.
 
         Standardize, StandardizedContext, ActNorm and Gaussianization have one. x is `[n, D]`, context `[n, C]`.
 
-        Raises: as `fit`; TypeError for a distribution in which nothing starts from data.
+        Raises: as `fit`; TypeError for a distribution in which nothing adapts to data.
         """
         context, x, _ = self.data_spec.arrays(*self.data_spec.named(x, context=context))
         if not first_step.adaptable(self.distribution):
             raise TypeError(
-                "Expected a distribution with a bijector that starts from data, as `Standardize`, `ActNorm` and "
+                "Expected a distribution with a bijector that adapts to data, as `Standardize`, `ActNorm` and "
                 f"`Gaussianization` do. Received: {self.distribution}"
             )
         context, x, _ = self.data_spec.tensors(context, x)
@@ -392,7 +392,7 @@ class FlowModel(keras.Model):
     # Saving
 
     def save_own_variables(self, store):
-        """Writes the states of random layers, which Keras's weights files lack: a resumed run goes on with them."""
+        """Writes the states of random layers, which Keras's weights files lack: a resumed run continues from them."""
         for k, state in enumerate(self._random_states):
             store[str(k)] = state
 
@@ -440,7 +440,7 @@ def _check_no_classes(class_weight):
 
 
 def _named_metrics(metrics):
-    """Metrics with those that have a name of ours made."""
+    """The metrics, with our own ones by name made."""
     named = {"bits_per_dim": BitsPerDim}
     return [
         named[metric]() if isinstance(metric, str) and metric in named else metric for metric in metrics or []

@@ -1,7 +1,7 @@
-"""Every door through which data comes: conversion and checks, the same for whatever brings it.
+"""How data enters a model: conversion and checks, the same for every kind of source.
 
-Data comes as events x, contexts, and sample weights: as arrays that are checked whole before anything is trained, or in
-batches that a pipeline brings and that are checked as far as a compiled step can.
+Data means events x, contexts, and sample weights: arrays, which are checked whole before anything is trained, or
+batches of a pipeline, which are checked as far as a compiled step can.
 """
 
 import keras
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class DataSpec:
-    """What a model takes, and how it is made of what a user gives.
+    """What a model takes, and how user data is converted to it.
 
     Attributes:
       event_dtype, event_shape: of the distribution; structures where its events are structures.
@@ -49,7 +49,7 @@ class DataSpec:
     def unpack(self, data):
         """(context, x, weight) of a batch or of validation data: x, (x, weight), (context, x), (context, x, weight).
 
-        None stands for what is not there: Keras passes (x, None, weight).
+        None marks a missing part: Keras passes (x, None, weight).
         """
         if not self.is_conditional:
             if self._is_event(data):
@@ -77,7 +77,7 @@ class DataSpec:
     def _is_event(self, data):
         """Whether data has the structure of an event, so that it is no pair of an event and weights."""
         if not tf.nest.is_nested(self.event_dtype):
-            # A list that holds no array is one array, written out.
+            # A list without arrays in it is one array, written out.
             return not isinstance(data, tuple) and not (
                 isinstance(data, list) and any(hasattr(part, "shape") and part.shape != () for part in data)
             )
@@ -120,7 +120,7 @@ class DataSpec:
             counts.append((len(weight), "sample weights"))
         if len({count for count, _ in counts}) > 1:
             received = ", ".join(f"{count} {name}" for count, name in counts)
-            raise ValueError(f"Expected a row of each for every event. Received: {received}")
+            raise ValueError(f"Expected as many contexts and weights as events. Received: {received}")
         return context, tf.nest.pack_sequence_as(self.event_dtype, x), weight
 
     def _leaves(self, data, structure, what):
@@ -191,7 +191,7 @@ class DataSpec:
         )
 
     def target(self, x):
-        """The event as one tensor for losses and metrics: a structure's parts flat, side by side."""
+        """The event as one tensor for losses and metrics: a structure's parts flattened and concatenated."""
         if not tf.nest.is_nested(self.event_dtype):
             return x
         parts = [tf.cast(part, self.precision) for part in tf.nest.flatten(x)]

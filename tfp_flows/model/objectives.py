@@ -57,7 +57,7 @@ class BitsPerDim(keras.metrics.Mean):
 
 @keras.saving.register_keras_serializable("tfp_flows")
 class Objective:
-    """What a training step minimizes, row by row; a subclass names another than the likelihood.
+    """What a training step minimizes, per row; a subclass defines one other than the likelihood.
 
     Attributes:
       is_likelihood: whether it is -log p(x) itself, so that the metrics of a training step can be of log-densities.

@@ -1,4 +1,4 @@
-"""Batches for training and evaluation, from whatever brings data, in shapes that one compiled program serves."""
+"""Batches for training and evaluation from any data source, in shapes that one compiled program serves."""
 
 import itertools
 import math
@@ -12,11 +12,11 @@ from tfp_flows.model.inputs import check_finite, is_array
 
 
 def training_batches(parts, batch_size, shuffle=True):
-    """A `tf.data.Dataset` of one epoch of arrays, in another order every epoch, in batches of one size.
+    """A `tf.data.Dataset` of one epoch of arrays, in a new order every epoch, in batches of one size.
 
-    The n rows are dealt to ⌈n / batch_size⌉ batches as evenly as can be, and what is missing in the last one, less than
-    a row for every batch, is filled up with rows of the first: a smaller batch would have XLA compile a program of its
-    own. Rows are gathered by their numbers, so that an epoch needs no copy of the data.
+    The n rows are split as evenly as possible into ⌈n / batch_size⌉ batches. What the last one lacks, less than one row
+    per batch, is filled with rows of the first: for a smaller batch XLA would compile another program. Rows are
+    gathered by index, so that an epoch needs no copy of the data.
     """
     rows = len(tf.nest.flatten(parts)[0])
     steps = math.ceil(rows / batch_size)
@@ -41,9 +41,9 @@ def training_batches(parts, batch_size, shuffle=True):
 
 
 def filled(dataset):
-    """A pipeline in which a smaller batch is filled up with its own rows, over again, to the size of those before it.
+    """A pipeline in which a smaller batch is filled by repeating its rows, to the size of those before it.
 
-    So a last, smaller batch does not have XLA compile a program of its own.
+    So XLA does not compile another program for a last, smaller batch.
     """
     if all(spec.shape.rank and spec.shape[0] is not None for spec in tf.nest.flatten(dataset.element_spec)):
         return dataset
@@ -61,11 +61,11 @@ def filled(dataset):
 
 
 def rows_of(spec, x, y=None, weight=None, context=None):
-    """(context, x, weight) of arrays, checked; None where a pipeline brings the data."""
+    """(context, x, weight) of arrays, checked; None for a pipeline."""
     if x is not None and not is_array(x):
         if y is not None or weight is not None or context is not None:
             raise ValueError(
-                "Expected contexts and weights to come out of the pipeline itself: (context, x, sample_weight). "
+                "Expected contexts and weights to come from the pipeline itself: (context, x, sample_weight). "
                 "Received: further arguments beside it"
             )
         return None
@@ -95,9 +95,9 @@ def evaluation_data(spec, data, batch_size, y=None, weight=None, context=None):
 
 
 def converted(spec, data, finite=True):
-    """A pipeline whose batches have the dtypes and shapes of the model; what can be known of them is checked now.
+    """A pipeline whose batches have the dtypes and shapes of the model, checked as far as they are known now.
 
-    Non-finite numbers end the training where they are read, unless `finite` is False.
+    Non-finite numbers raise an error when they are read, unless `finite` is False.
     """
 
     def convert(*batch):
@@ -105,7 +105,7 @@ def converted(spec, data, finite=True):
         return spec.batch(*(check_finite(*parts) if finite else parts))
 
     if isinstance(data, tf.data.Dataset):
-        # Autograph would wrap our errors in words of its own.
+        # Autograph would wrap our errors in its own.
         return data.map(tf.autograph.experimental.do_not_convert(convert), num_parallel_calls=tf.data.AUTOTUNE)
     if isinstance(data, keras.utils.PyDataset):
         return _Converted(data, convert)
@@ -120,7 +120,7 @@ def converted(spec, data, finite=True):
 
 
 def peek(spec, data, num_rows=10_000):
-    """(context, x, weight) of the first rows of a pipeline, some `num_rows`, and the pipeline with all its batches."""
+    """(context, x, weight) of about the first `num_rows` rows of a pipeline, and the pipeline with all its batches."""
     if isinstance(data, keras.utils.PyDataset):
         batches = (data[k] for k in range(len(data)))
     elif isinstance(data, tf.data.Dataset):
@@ -137,7 +137,7 @@ def peek(spec, data, num_rows=10_000):
             break
     parts = [spec.unpack(tf.nest.map_structure(np.asarray, batch)) for batch in taken]
     first = tf.nest.map_structure(lambda *leaves: None if leaves[0] is None else np.concatenate(leaves), *parts)
-    # Non-finite rows, which a `FlowDoctor` may tolerate, say nothing of location or scale.
+    # Non-finite rows, which a `FlowDoctor` may tolerate, have no location or scale.
     floats = [leaf for leaf in tf.nest.flatten(first) if leaf is not None and leaf.dtype.kind == "f"]
     finite = np.all([np.isfinite(leaf.reshape(len(leaf), -1)).all(1) for leaf in floats], 0)
     first = tf.nest.map_structure(lambda leaf: None if leaf is None else leaf[finite], first)

@@ -39,7 +39,7 @@ def test_step(model, inputs, target, weight):
 
 
 def _logs(model, inputs, target, weight, log_prob, loss, sound, training):
-    # Keras divides the loss by the number of replicas, for the sum of their gradients. A failed step counts not.
+    # Keras divides the loss by the number of replicas, for the sum of their gradients. A failed step does not count.
     replicas = model.distribute_strategy.num_replicas_in_sync
     rows = tf.where(sound, tf.shape(log_prob)[0], 0)
     model._loss_tracker.update_state(tf.where(sound, loss * replicas, tf.zeros_like(loss)), sample_weight=rows)
@@ -49,7 +49,7 @@ def _logs(model, inputs, target, weight, log_prob, loss, sound, training):
 
 
 def bounded(gradients):
-    """Gradients whose largest number is at most `LARGEST_GRADIENT`, all scaled by one factor; NaN stays NaN.
+    """The gradients, all scaled by one factor so that no entry exceeds `LARGEST_GRADIENT`; NaN stays NaN.
 
     Keras clips by the global norm g → g c / |g|, and the optimizers average g²: both overflow float32 at 1e19.
     """
@@ -57,7 +57,7 @@ def bounded(gradients):
     if not present:
         return gradients
     largest = tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(gradient)), tf.float64) for gradient in present])
-    # Infinity has no factor that helps: it stays, for whoever looks.
+    # No factor helps against infinity: it stays, for the guard to see.
     is_large = (largest > LARGEST_GRADIENT) & tf.math.is_finite(largest)
     factor = tf.where(is_large, LARGEST_GRADIENT / tf.where(is_large, largest, 1.0), 1.0)
     return [
@@ -67,7 +67,7 @@ def bounded(gradients):
 
 
 def acts_on_batches(callbacks):
-    """Whether a callback wants to see every batch, so that each has to be an execution of its own."""
+    """Whether a callback acts on every batch, so that each must be an execution of its own."""
     return any(_acts_on_batches(callback) for callback in as_list(callbacks))
 
 
@@ -75,7 +75,7 @@ _BATCH_METHODS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin"
 
 
 def _acts_on_batches(callback):
-    if getattr(callback, "acts_on_executions", False):  # ours, which keep watch inside the compiled step
+    if getattr(callback, "acts_on_executions", False):  # ours, which check inside the compiled step
         return False
     # ModelCheckpoint, BackupAndRestore and TensorBoard have methods for batches, which by default do nothing.
     if "epoch" in (getattr(callback, "save_freq", None), getattr(callback, "update_freq", None)):
@@ -86,7 +86,7 @@ def _acts_on_batches(callback):
 
 @contextlib.contextmanager
 def guarded(model, guard, steps_per_execution):
-    """Has `fit` run with a guard in its steps, and so many batches in one call of the compiled function."""
+    """Has `fit` run with a guard in its steps, and this number of batches per call of the compiled function."""
     _use(model, guard, steps_per_execution)
     try:
         yield

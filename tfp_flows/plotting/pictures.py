@@ -4,10 +4,10 @@ from tfp_flows.inference._flow import as_model
 
 
 def corner(data, samples, labels=None, names=("data", "samples")):
-    """Draws two sets of points over each other: every column's histogram and every pair's contours.
+    """Draws two sets of points over each other: a histogram per column and contours per pair.
 
     Arguments:
-      data, samples: points, `[n, D]` and `[m, D]`; both are drawn with weight one in all.
+      data, samples: points, `[n, D]` and `[m, D]`; both are drawn with a total weight of one.
       labels: the names of the D columns.
       names: what the legend calls the two.
 
@@ -84,7 +84,7 @@ def density(flow, bounds, context=None, truth=None, num_points=200, labels=None,
 
 
 def posterior(samples, truth=None, labels=None, weights=None, figure=None, color="tab:blue"):
-    """Draws a posterior's samples: every parameter's histogram, every pair's contours, and the truth across them.
+    """Draws samples of a posterior: a histogram per parameter, contours per pair, and lines at the truth.
 
     The contours hold 39.3 % and 86.5 % of a pair: the one- and two-sigma ellipses of a Gaussian in the plane.
 
@@ -93,7 +93,7 @@ def posterior(samples, truth=None, labels=None, weights=None, figure=None, color
       truth: `[D]`, marked by lines.
       labels: the names of the D parameters.
       weights: `[n]`, as `ImportanceSample.weights` are; None for equal ones.
-      figure: one of a former call, to draw another posterior over it.
+      figure: the result of an earlier call, to draw another posterior over it.
       color: of histograms and contours.
 
     Returns: the `matplotlib.figure.Figure`.
@@ -122,7 +122,7 @@ def posterior(samples, truth=None, labels=None, weights=None, figure=None, color
 
 
 def coverage(result, axes=None, label="observed"):
-    """Draws the observed coverage against the nominal, with the band in which a right density's curve would lie.
+    """Draws the observed coverage against the nominal, with the band in which the curve of a correct density lies.
 
     Arguments:
       result: a `tff.inference.Coverage`.
@@ -146,12 +146,12 @@ def coverage(result, axes=None, label="observed"):
 
 
 def ranks(result, labels=None, confidence=0.99):
-    """Draws, for every coordinate, the distribution function of its ranks less that of uniform ones, with the band.
+    """Draws, per coordinate, the distribution function of its ranks minus that of uniform ones, with the band.
 
     Arguments:
       result: `tff.inference.Ranks`.
       labels: the names of the coordinates.
-      confidence: the probability that the whole curve of a right density lies in the band.
+      confidence: the probability that the whole curve of a correct density lies in the band.
 
     Returns: the `matplotlib.figure.Figure`.
 

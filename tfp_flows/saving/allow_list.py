@@ -1,4 +1,4 @@
-"""The names that may stand in a file: whose constructors may be called, and where names are looked up."""
+"""The names a file may contain: whose constructors may be called, and where names are looked up."""
 
 import inspect
 import sys
@@ -20,7 +20,7 @@ BASES = (
     *(tf.Variable, tfp.util.DeferredTensor, tfb.AutoregressiveNetwork, *TF_KERAS),
 )
 
-# Where classes and functions are looked up, by the names that stand in the file.
+# Where classes and functions are looked up, by the names in the file.
 CLASSES = {
     "tfp_flows.bijectors": bijectors,
     "tfp_flows.transformers": transformers,
@@ -55,7 +55,7 @@ _OF_NO_TENSOR = (
 
 
 def name_of(value, namespaces):
-    """The name by which `find` finds a class or function again; None where it would not."""
+    """The name by which `find` finds a class or function; None where it would not."""
     for namespace, module in namespaces.items():
         for name in (value.__name__, value.__name__.lstrip("_")):
             found = getattr(module, name, None)
@@ -79,8 +79,8 @@ def find(name, namespaces):
 def is_function_of_a_tensor(function):
     """Whether a function of the namespaces can be called with one tensor and nothing else.
 
-    So distributions and bijectors call what they are given. What wants more arguments may take functions or the
-    names of files, as `tf.nn.fixed_unigram_candidate_sampler` does.
+    That is how distributions and bijectors call the functions they are given. Functions of more arguments may take
+    functions or file names, as `tf.nn.fixed_unigram_candidate_sampler` does.
     """
     if not inspect.isroutine(function) or any(function is other for other in _OF_NO_TENSOR):
         return False

@@ -3,18 +3,18 @@
     config = to_config(distribution)        # dictionaries, lists, strings and numbers, nothing else
     distribution = from_config(config)
 
-What JSON has stands as it is. Everything else is a dictionary that says what it "is", by one of the `_KINDS` at the
-end of this file, and the parts that make it: `tfb.Shift(tf.Variable([1.0]))` becomes
+What JSON can hold is written as it is. Everything else is a dictionary that says what it "is", by one of the `_KINDS`
+at the end of this file, and its parts: `tfb.Shift(tf.Variable([1.0]))` becomes
 
     {"is": "object", "class_path": "tensorflow_probability.bijectors.Shift", "arguments": {
         "shift": {"is": "object", "class_path": "tensorflow.Variable", "arguments": {...}}, "name": "shift", ...}}
 
 An object met again is written as {"is": "reference", "id": ...}: what was shared is shared again, and each variable
-counted once. Arrays, tensors and variables bring their values; the weights of networks do not, for Keras keeps them in
-a file of its own. A network comes back with all its weights, in their order, as freshly initialized.
+counted once. Arrays, tensors and variables are written with their values; the weights of networks are not, since Keras
+keeps them in a separate file. A network is read with all its weights, in their order, freshly initialized.
 
 Reading runs constructors and nothing else: names are looked up in the allow-list and among those
-registered with Keras, no module is imported because a file says so, and only classes derived from the list's `BASES`
+registered with Keras, no module is imported because a file names it, and only classes derived from the list's `BASES`
 are called.
 """
 
@@ -36,7 +36,7 @@ _VERSION = 1
 def to_config(value):
     """A distribution or bijector, of TFP's classes, ours or registered ones, as a dictionary that JSON can hold.
 
-    Raises: TypeError for what could not be found again when reading, a lambda for example; it names the place, as
+    Raises: TypeError for what could not be found when reading, for example a lambda; it names the place, as
       'bijector.bijectors[2].forward_fn'.
     """
     return {"format": "tfp_flows", "version": _VERSION, "value": _Writer().write(value)}
@@ -45,28 +45,28 @@ def to_config(value):
 def from_config(config):
     """The object that `to_config` wrote.
 
-    Raises: ValueError for what `to_config` does not write: another format or version, the name of anything else than
-      the classes and functions that may be used, or arguments that their constructors refuse.
+    Raises: ValueError for what `to_config` does not write: another format or version, a name other than those of the
+      allowed classes and functions, or arguments that a constructor rejects.
     """
     if not isinstance(config, dict) or config.get("format") != "tfp_flows" or "value" not in config:
         raise ValueError(f"Expected a configuration that `to_config` wrote. Received: {_shortened(config)}")
     if config.get("version") != _VERSION:
         raise ValueError(
-            f"Expected version {_VERSION} of the format; this one comes from another version of tfp_flows, by which it "
-            f"can be read. Received: version {config.get('version')!r}"
+            f"Expected version {_VERSION} of the format; this file comes from another version of tfp_flows, which can "
+            f"read it. Received: version {config.get('version')!r}"
         )
     return _Reader().read(config["value"])
 
 
 class _Writer:
-    """Writes a value with all it holds, and knows where in it we are."""
+    """Writes a value with all its parts, and keeps track of the path to the current one."""
 
     def __init__(self):
         self._path = []
         self._ids = {}  # from Python's id, with the object itself: kept, so that no other object gets its id
 
     def write(self, value, step=""):
-        """The config of a value that stands one step further on the path, as `.shift` or `[2]`."""
+        """The config of a value one step further on the path, such as `.shift` or `[2]`."""
         self._path.append(step)
         try:
             config = self._config(value)
@@ -88,7 +88,7 @@ class _Writer:
         kind, (_, encode, _) = next(item for item in _KINDS.items() if isinstance(value, item[1][0]))
         config = {"is": kind}
         for name, part in encode(value).items():
-            if name == "arguments":  # on a path, `bijectors` stands for `arguments.bijectors`
+            if name == "arguments":  # a path has `bijectors` for `arguments.bijectors`
                 config[name] = {key: self.write(argument, f".{key}") for key, argument in part.items()}
             else:
                 config[name] = self.write(part, "" if name == "items" else f".{name}")
@@ -124,7 +124,7 @@ class _Reader:
             raise
         except Exception as error:  # whatever a constructor raises
             raise NotReadableError(
-                f"Expected what `to_config` writes; making it again failed: {error} Received: {_shortened(config)}"
+                f"Expected what `to_config` writes; constructing it failed: {error} Received: {_shortened(config)}"
             ) from error
         if type(number) is int:
             self._objects[number] = value
@@ -132,7 +132,7 @@ class _Reader:
 
 
 def _is_json_object(value):
-    """Whether a dictionary can stand as it is: JSON has string keys only, and "is" marks the kinds.
+    """Whether a dictionary can be written as it is: JSON has string keys only, and "is" marks the kinds.
 
     (It is a keyword of Python, so that no constructor has an argument of this name.)
     """

@@ -1,8 +1,8 @@
-"""`copy.deepcopy` and `pickle` of TFP's distributions and bijectors: made again from the arguments a file would hold.
+"""`copy.deepcopy` and `pickle` of TFP's distributions and bijectors: constructed from the arguments a file would hold.
 
-By themselves most of them can be neither copied nor pickled: their constructors want arguments when Python makes an
-empty object, and they keep functions without names. Arguments are copied in their turn, each variable and layer once:
-what was shared is shared in the copy, and nothing is shared with the original.
+On their own most of them can be neither copied nor pickled: their constructors need arguments when Python makes an
+empty object, and they keep functions without names. Arguments are copied in turn, each variable and layer once: what
+was shared is shared in the copy, and nothing is shared with the original.
 """
 
 import copyreg
@@ -22,7 +22,7 @@ _KINDS = (tfb.Bijector, tfd.Distribution, tfp.math.psd_kernels.PositiveSemidefin
 
 
 def _reduce(value):
-    """What Python asks for: the function that makes the object again, and its arguments."""
+    """What Python asks for: a function that constructs the object, and its arguments."""
     try:
         config = encode_object(value)
     except NotWritableError as error:
@@ -56,7 +56,7 @@ def _of_tfp(kinds):
                         yield twin
 
 
-# Ours around other bijectors are made of what they are given, as TFP's are; those with weights of their own know how.
+# Our bijectors around others are copied like TFP's, from their arguments; those with own weights do it themselves.
 for _cls in (*_of_tfp(_KINDS), Conditioned, Embedded):
     copyreg.pickle(_cls, _reduce)
 copyreg.pickle(tfb.AutoregressiveNetwork, _reduce_network)

@@ -1,7 +1,7 @@
-"""Keras objects inside a distribution as plain JSON, by Keras's own means, and nothing it would not find again.
+"""Keras objects inside a distribution as plain JSON, by Keras's own serialization, as far as they are safe to read.
 
-A file may name any class of Keras's. What a name leads to is looked up first, among the registered objects and in
-Keras's namespace as it is imported, and the object itself is judged: the same class has many names.
+A file may name any class of Keras. The name is resolved first, among the registered objects and in Keras's namespace as
+imported, and the object itself is judged, since one class has many names.
 """
 
 import operator
@@ -18,21 +18,21 @@ _KINDS = (
     *(keras.losses.Loss, keras.metrics.Metric, keras.optimizers.Optimizer),
     keras.optimizers.schedules.LearningRateSchedule,
 )
-# Layers that bring programs of their own, in the file or beside it.
+# Layers that run other programs, in the file or beside it.
 _PROGRAMS = tuple(
     getattr(keras.layers, name)
     for name in ("Lambda", "TFSMLayer", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
     if hasattr(keras.layers, name)
 )
-# Where functions come from, and what stands there beside the functions of tensors.
+# Where functions come from, and what else is there beside functions of tensors.
 _FUNCTION_MODULES = (keras.activations, keras.losses, keras.metrics)
 _NO_FUNCTIONS = ("get", "serialize", "deserialize")
-# Keras's words for values. It has others: `__lambda__`, which is a program, and `__typespec__`.
+# Keras's markers for values. It has others: `__lambda__`, which is a program, and `__typespec__`.
 _VALUES = ("__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__")
 
 
 class NotWritableError(Exception):
-    """Why a value cannot be written; `config` adds where it stands."""
+    """Why a value cannot be written; `config` adds its path."""
 
 
 class NotReadableError(ValueError):
@@ -58,8 +58,8 @@ def encode_keras(value):
     for refused in _refused(config):
         raise NotWritableError(
             f"it holds {refused!r}, which would not be read when loading. Register functions that have a name, and "
-            "classes, with keras.saving.register_keras_serializable; a layer that runs programs of its own, a Lambda "
-            "for example, make a class of yours."
+            "classes, with keras.saving.register_keras_serializable; replace a layer that runs its own program, such "
+            "as a Lambda, by a class of yours."
         )
     return {"config": config}
 
@@ -70,11 +70,11 @@ def decode_keras(config):
 
 
 def check_keras(config):
-    """Raises ValueError if, anywhere in a config that Keras is to read, there is what no file of ours may bring.
+    """Raises ValueError if a config that Keras is to read contains, at any depth, what no file may bring.
 
-    May: layers, models, initializers, regularizers, constraints, dtype policies, losses, metrics, optimizers and
-    activation functions of Keras, and all that is registered. May not: layers that execute or load something (Lambda,
-    TFSMLayer and their kind), the path of a vocabulary, functions that are none of tensors.
+    Allowed: layers, models, initializers, regularizers, constraints, dtype policies, losses, metrics, optimizers and
+    activation functions of Keras, and everything registered. Not allowed: layers that execute or load something
+    (Lambda, TFSMLayer and the like), the path of a vocabulary, functions that are not functions of tensors.
     """
     for refused in _refused(config):
         raise NotReadableError(
@@ -128,7 +128,7 @@ def _is_function_of_tensors(name, module):
 
 
 def _of_keras(module, name):
-    """What stands under a name in a module of Keras's, as far as it is imported; None if nothing does."""
+    """The object of this name in a module of Keras, as far as it is imported; None if there is none."""
     package, _, path = f"{module}.{name}".partition(".")
     try:
         return operator.attrgetter(path)(keras) if package == "keras" else None

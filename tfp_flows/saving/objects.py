@@ -1,4 +1,4 @@
-"""Objects made by a class from arguments: which arguments those are, and the object made of them again."""
+"""Objects made by a class from arguments: the arguments of an object, and an object from arguments."""
 
 import dataclasses
 import functools
@@ -51,7 +51,7 @@ def decode_object(class_path, arguments):
 
 
 def _holds_class_name(value):
-    """Whether a value has, anywhere in it, a dictionary of which Keras or tf_keras would make an object."""
+    """Whether a value contains, at any depth, a dictionary from which Keras or tf_keras would make an object."""
     if isinstance(value, dict):
         return isinstance(value.get("class_name"), str) or any(map(_holds_class_name, value.values()))
     return isinstance(value, (list, tuple)) and any(map(_holds_class_name, value))
@@ -59,8 +59,8 @@ def _holds_class_name(value):
 
 @functools.singledispatch
 def _arguments(value):
-    """The arguments from which its class makes an object; those of TFP, and ours, know them as `parameters`."""
-    how = "Begin its __init__ with `parameters = dict(locals())` and hand that to `super().__init__` as `parameters`."
+    """The arguments from which its class makes an object; TFP's objects and ours keep them as `parameters`."""
+    how = "Begin its __init__ with `parameters = dict(locals())` and pass that to `super().__init__` as `parameters`."
     if value.parameters is None:
         raise NotWritableError(f"it keeps no `parameters`. {how}")
     signature, arguments = inspect.signature(type(value).__init__), {}
@@ -119,8 +119,8 @@ def _(value: tfp.util.TransformedVariable):
 def _(value: tfb.AutoregressiveNetwork):
     if value._hidden_degrees != "equal":
         raise NotWritableError(
-            "hidden_degrees='random' were drawn when the network was built and not kept, so that its masks could not "
-            "be made again. Use hidden_degrees='equal'."
+            "hidden_degrees='random' were drawn when the network was built and not kept, so its masks cannot be "
+            "reproduced. Use hidden_degrees='equal'."
         )
     attributes = {"conditional_input_layers": "_conditional_layers", "input_order": "_input_order_param"}
     arguments = {**value._kwargs, "name": value.name, "dtype": value.dtype, "trainable": value.trainable}

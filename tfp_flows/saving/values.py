@@ -1,4 +1,4 @@
-"""Values that JSON has no word for: numbers, tensors, functions, tuples and the like."""
+"""Values that JSON cannot express: numbers, tensors, functions, tuples and the like."""
 
 import base64
 import collections
@@ -67,7 +67,7 @@ def _may_be_called(name, function):
     return registered or is_function_of_a_tensor(function)
 
 
-# Values that JSON has no word for.
+# Other values that JSON cannot express.
 
 
 def encode_tuple(value):
