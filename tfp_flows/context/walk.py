@@ -6,7 +6,7 @@ from tensorflow_probability.python.bijectors import blockwise, chain, invert, jo
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import context_arguments
 
-# Where a part is no composite tensor, `tfb.Chain(...)` gives a `_Chain`, of which `tfb.Chain` is a subclass; so do others.
+# Where a part is no composite tensor, `tfb.Chain(...)` gives a `_Chain`, of which `tfb.Chain` is a subclass.
 
 
 def walk(bijector, x, context=None, inverted=False):
