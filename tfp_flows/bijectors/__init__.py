@@ -3,6 +3,7 @@
 from tfp_flows.bijectors.actnorm import ActNorm, Standardize
 from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, NeuralSplineAutoregressive
 from tfp_flows.bijectors.bijector import Bijector
+from tfp_flows.bijectors.continuous import Continuous
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
 from tfp_flows.bijectors.gaussianization import Gaussianization
@@ -15,6 +16,7 @@ from tfp_flows.context import Embedded, StandardizedContext
 __all__ = [
     "ActNorm",
     "Bijector",
+    "Continuous",
     "Coupling",
     "DiagonalAffine",
     "Elementwise",

@@ -4,6 +4,7 @@ Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the cha
 The arguments they share are described in `tfp_flows.flows.flow`.
 """
 
+from tfp_flows.flows.continuous import continuous
 from tfp_flows.flows.vectors import (
     gaussian,
     gaussianization,
@@ -30,4 +31,5 @@ __all__ = [
     "sylvester",
     "gaussianization",
     "gaussian",
+    "continuous",
 ]

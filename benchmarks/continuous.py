@@ -1,0 +1,182 @@
+"""A continuous flow beside TFP's FFJORD with the same network, and by flow matching beside likelihood.
+
+python benchmarks/continuous.py            # times and errors
+python benchmarks/continuous.py --train    # two moons: flow matching and likelihood in the same time
+"""
+
+import argparse
+import os
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability import math as tfm
+from tensorflow_probability.python.bijectors.ffjord import trace_jacobian_exact
+
+import tfp_flows as tff
+from tfp_flows.model.flow_matching import FlowMatching, Likelihood
+
+TOLERANCE, BATCH = 1e-5, 256
+
+
+def ours(event_size, hidden_units, dtype="float32", rtol=TOLERANCE, atol=TOLERANCE, **options):
+    flow = tff.flows.continuous(
+        event_size,
+        hidden_units=hidden_units,
+        rtol=rtol,
+        atol=atol,
+        standardize=False,
+        dtype=tf.as_dtype(dtype),
+        seed=0,
+        **options,
+    )
+    # Away from the identity, as a flow in training is.
+    weights = np.random.default_rng(0)
+    for variable in flow.trainable_variables:
+        if len(variable.shape) == 2:
+            variable.assign(weights.normal(size=variable.shape) / np.sqrt(variable.shape[0]))
+    return flow
+
+
+def of_tfp(event_size, velocity):
+    """TFP's FFJORD with the network of a bijector of ours."""
+
+    def field(t, z):
+        return velocity(z, tf.reshape(tf.cast(t, z.dtype), [1, 1]))
+
+    solver = tfm.ode.DormandPrince(rtol=TOLERANCE, atol=TOLERANCE)
+    bijector = tfb.FFJORD(field, ode_solve_fn=solver.solve, trace_augmentation_fn=trace_jacobian_exact)
+    base = tfd.Independent(tfd.Normal(tf.zeros([event_size]), 1.0), 1)
+    return tfd.TransformedDistribution(base, bijector)
+
+
+def operations(flow, variables, jit_compile):
+    def compiled(function):
+        return tf.function(function, jit_compile=jit_compile, autograph=False)
+
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.log_prob(x))
+        return tape.gradient(loss, variables)
+
+    return {
+        "training step": compiled(gradient),
+        "density": compiled(lambda x: flow.log_prob(x)),
+        "sample": compiled(lambda x: flow.sample(BATCH, seed=(0, 1))),
+    }
+
+
+def times(event_size, hidden_units, repeats):
+    flow = ours(event_size, hidden_units)
+    velocity = flow.bijector.bijectors[0].velocity
+    x = tf.constant(np.random.default_rng(1).normal(size=(BATCH, event_size)), tf.float32)
+    exact = ours(event_size, hidden_units, "float64", 1e-10, 1e-10, max_steps=2000)
+    for variable, value in zip(exact.trainable_variables, flow.trainable_variables, strict=True):
+        variable.assign(tf.cast(value, tf.float64))
+    reference = operations(exact, exact.trainable_variables, False)
+    log_prob = reference["density"](tf.cast(x, tf.float64)).numpy()
+    gradient = flat(reference["training step"](tf.cast(x, tf.float64)))
+
+    candidates = {"tfp_flows": (flow, True), "TFP": (of_tfp(event_size, velocity), False)}
+    tight = ours(event_size, hidden_units, rtol=1e-6, atol=1e-6)
+    candidates["tfp_flows, 1e-6"] = (tight, True)
+    functions = {}
+    for name, (distribution, jit_compile) in candidates.items():
+        variables = velocity.trainable_variables if name == "TFP" else distribution.trainable_variables
+        variables = [getattr(variable, "value", variable) if name == "TFP" else variable for variable in variables]
+        functions[name] = operations(distribution, variables, jit_compile)
+        start = time.perf_counter()
+        error = np.abs(functions[name]["density"](x).numpy() - log_prob).max()
+        theirs = functions[name]["training step"](x)
+        if name == "TFP":  # in the order of ours
+            order = {id(v): g for v, g in zip(variables, theirs, strict=True)}
+            theirs = [order[id(variable)] for variable in flow.trainable_variables]
+        off = np.linalg.norm(flat(theirs) - gradient) / np.linalg.norm(gradient)
+        functions[name]["sample"](x)
+        print(
+            f"{name}: log p off by {error:.1e} at most, gradient by {off:.1e} of its norm; "
+            f"first calls {time.perf_counter() - start:.0f} s",
+            flush=True,
+        )
+    for operation in ("training step", "density", "sample"):
+        least = dict.fromkeys(functions, np.inf)
+        for _ in range(repeats):
+            for name in functions:
+                start = time.perf_counter()
+                result = functions[name][operation](x)
+                tf.nest.flatten(result)[-1].numpy()
+                least[name] = min(least[name], time.perf_counter() - start)
+        print(operation, {name: f"{1e3 * seconds:.2f} ms" for name, seconds in least.items()}, flush=True)
+
+
+def flat(gradients):
+    return np.concatenate([np.ravel(gradient) for gradient in gradients]).astype(float)
+
+
+def train(objective, seconds, batch_size, learning_rate, hidden_units, seed=0):
+    """Nats above the entropy of two moons after so many seconds of training, by the exact density."""
+    x = tff.datasets.two_moons(100_000, seed=0)
+    fresh = tff.datasets.two_moons(10_000, seed=1)
+    flow = tff.flows.continuous(2, hidden_units=hidden_units, seed=seed)
+    model = tff.FlowModel(flow)
+    model.adapt(x)
+    data = tf.constant(x)
+    variables = flow.trainable_variables
+    optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=5.0, use_ema=True, ema_momentum=0.999)
+    adopted = model.trainable_variables
+    optimizer.build(adopted)
+    steps = 32 if isinstance(objective, FlowMatching) else 4
+
+    @tf.function(jit_compile=True, autograph=False)
+    def execution(k):
+        def step(i, total):
+            seed = tf.stack([k, i])
+            index = tf.random.stateless_uniform([batch_size], seed, 0, len(x), tf.int32)
+            with tf.GradientTape() as tape:
+                rows = objective.loss_per_row(flow, tf.gather(data, index), None, seed + 1)
+                loss = tf.reduce_mean(rows)
+            optimizer.apply(tape.gradient(loss, variables), adopted)
+            return i + 1, total + loss
+
+        return tf.while_loop(lambda i, _: i < steps, step, (0, 0.0), maximum_iterations=steps)[1] / steps
+
+    start = time.perf_counter()
+    execution(tf.constant(0))
+    first, k = time.perf_counter() - start, 0
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < seconds:
+        optimizer.learning_rate = learning_rate * 0.5 * (1 + np.cos(np.pi * elapsed / seconds))
+        k += 1
+        loss = execution(tf.constant(k))
+    optimizer.finalize_variable_values(adopted)
+    excess = model.log_prob(fresh).numpy()
+    excess = np.mean(tff.datasets.two_moons.log_prob(fresh) - excess)
+    print(
+        f"{type(objective).__name__}: {excess:.4f} nats above the entropy; {k * steps} steps of {batch_size} in "
+        f"{seconds:.0f} s, loss {float(loss):.4f}, first call {first:.0f} s",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--train", action="store_true")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--repeats", type=int, default=30)
+    arguments = parser.parse_args()
+    if arguments.train:
+        train(FlowMatching(), arguments.seconds, 512, 2e-3, (64, 64))
+        train(Likelihood(), arguments.seconds, 256, 2e-3, (64, 64))
+    else:
+        for event_size, hidden_units in ((2, (64, 64, 64)), (2, (64, 64))):
+            print(f"D = {event_size}, hidden units {hidden_units}", flush=True)
+            times(event_size, hidden_units, arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
