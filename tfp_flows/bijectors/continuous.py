@@ -3,7 +3,6 @@
 import contextlib
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of, check_positive_integers
@@ -54,9 +53,9 @@ class Continuous(Bijector):
       context_size, dtype, seed, validate_args, name: see `Bijector`. The network computes in this dtype under every
         policy of Keras's: rounding to bfloat16 would look like an error to the solver.
 
-    Raises: ValueError for bad options and for a velocity whose output has the wrong size. On calls, InvalidArgumentError
-      where `max_steps` do not suffice, with the time and the step size; under XLA, which knows no assertions, the
-      results are NaN.
+    Raises: ValueError for bad options and for a velocity whose output has the wrong size. On calls,
+      InvalidArgumentError where `max_steps` do not suffice, with the time and the step size; under XLA, which knows no
+      assertions, the results are NaN.
 
     Source: Chen et al. 2018, arXiv 1806.07366, equation 8; Grathwohl et al. 2019, arXiv 1810.01367, equation 7.
 
@@ -239,10 +238,8 @@ class _Field:
         self.weights = layer.weights
 
     def constants(self, context):
-        return [
-            *(tf.convert_to_tensor(weight.value) for weight in self.weights),
-            *([] if context is None else [context]),
-        ]
+        weights = [tf.convert_to_tensor(weight.value) for weight in self.weights]
+        return weights if context is None else [*weights, context]
 
     def value(self, z, time, constants):
         count = len(self.weights)

@@ -1,5 +1,7 @@
 """The velocity of a continuous flow: a dense network of place, time and context whose divergence has a closed form."""
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -63,7 +65,7 @@ class Velocity(keras.layers.Layer):
         context_seed, *seeds = split_seed(self.seed, 1 + 2 * len(self.hidden_units))
         self.kernels = [
             self._weight(f"kernel_{k}", shape, seed)
-            for k, (shape, seed) in enumerate(zip(zip(sizes, sizes[1:], strict=False), seeds[::2], strict=True))
+            for k, (shape, seed) in enumerate(zip(itertools.pairwise(sizes), seeds[::2], strict=True))
         ]
         self.time_kernels = [
             self._weight(f"time_kernel_{k}", (1 + num_frequencies, units), seed)

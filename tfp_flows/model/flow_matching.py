@@ -1,4 +1,4 @@
-"""Flow matching, which trains a continuous flow without solving its equation; and penalties for equations easy to solve."""
+"""Objectives of continuous flows: flow matching, which solves no equation, and penalties that make it easy to solve."""
 
 import contextlib
 
@@ -78,8 +78,8 @@ class FlowMatching:
         parts = _continuous_parts(distribution)
         if len(parts) != 1:
             raise ValueError(
-                "Expected a distribution made by a bijector in which one part is continuous, for only there are samples "
-                f"of both its ends known. Received: {len(parts)} such parts in {distribution}"
+                "Expected a distribution made by a bijector in which one part is continuous, for only then are samples of "
+                f"both its ends known. Received: {len(parts)} such parts in {distribution}"
             )
         trained = {id(variable) for variable in parts[0].trainable_variables}
         for module in distribution.submodules:
@@ -111,8 +111,8 @@ class FlowMatching:
 class Likelihood:
     """-log p(x), in nats, and penalties on continuous parts that make their equations easy to solve.
 
-    -log p(x) + kinetic ∫₀¹ |v|² dt + jacobian ∫₀¹ |∂v/∂z|² dt, with the squared Frobenius norm in the last, estimated by
-    one normal vector for each row. All three may be divided by D, as the paper does.
+    -log p(x) + kinetic ∫₀¹ |v|² dt + jacobian ∫₀¹ |∂v/∂z|² dt, with the squared Frobenius norm in the last, estimated
+    by one normal vector for each row. All three may be divided by D, as the paper does.
 
     Arguments:
       kinetic, jacobian: the weights, at least 0. The paper has 0.01 for both.
@@ -169,8 +169,8 @@ class Likelihood:
 def exchanged(x_0, x_1, rounds=None):
     """The rows of x_0 in an order in which Σ |x_1 - x_0|² is nearly least: minibatch optimal transport.
 
-    Every pair of rows i, j is looked at in turn, n/2 pairs at a time, and x_0 is exchanged between them where that makes
-    the sum smaller: in n rounds each of all pairs once. What is left is a permutation, so that x_0 keeps its
+    Every pair of rows i, j is looked at in turn, n/2 pairs at a time, and x_0 is exchanged between them where that
+    makes the sum smaller: in n rounds each of all pairs once. What is left is a permutation, so that x_0 keeps its
     distribution, and it needs nothing that XLA lacks. Exact assignments need a sequential algorithm and n³ operations.
     """
     n = tf.shape(x_0)[0]
