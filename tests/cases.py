@@ -50,6 +50,22 @@ def own_conditioner(dtype):
     )
 
 
+def own_velocity(dtype):
+    """A velocity of two coordinates and the time, of plain Keras layers."""
+    return keras.Sequential(
+        [
+            keras.Input((3,), dtype=dtype),
+            keras.layers.Dense(4, "tanh", dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(1)),
+            keras.layers.Dense(2, dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(2)),
+        ]
+    )
+
+
+def tolerances(dtype):
+    """Of a differential equation: what the dtype can have in a few steps."""
+    return dict.fromkeys(("rtol", "atol"), 1e-5 if dtype == "float32" else 1e-9)
+
+
 def embedding(dtype):
     """Any Keras network from a context of size 4 to one of size 2."""
     dense = keras.layers.Dense(2, "tanh", dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(3))
@@ -226,6 +242,26 @@ CASES = {
         starts_as_identity=False,
         room=10.0,
         why_room="a distribution function between two distant components is flat, and its inverse steep",
+    ),
+    "Continuous, context": Case(
+        lambda dtype, seed: bijectors.Continuous(
+            3, hidden_units=(4, 4), context_size=2, dtype=dtype, seed=seed, **tolerances(dtype)
+        ),
+        3,
+        2,
+        room=100.0,
+        why_room="the solver keeps errors to its tolerance, not to rounding",
+        perturbation=0.1,
+    ),
+    "Continuous, own velocity, a step size for each row": Case(
+        lambda dtype, seed: bijectors.Continuous(
+            2, own_velocity(dtype), step_size="row", dtype=dtype, seed=seed, **tolerances(dtype)
+        ),
+        2,
+        starts_as_identity=False,
+        room=100.0,
+        why_room="the solver keeps errors to its tolerance, not to rounding",
+        perturbation=0.1,
     ),
     "Embedded": Case(
         lambda dtype, seed: bijectors.Embedded(

@@ -4,7 +4,7 @@ Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the cha
 The arguments they share are described in `tfp_flows.flows.flow`.
 """
 
-from tfp_flows.flows.continuous import continuous
+from tfp_flows.flows.continuous import continuous, with_solver
 from tfp_flows.flows.vectors import (
     gaussian,
     gaussianization,
@@ -32,4 +32,5 @@ __all__ = [
     "gaussianization",
     "gaussian",
     "continuous",
+    "with_solver",
 ]

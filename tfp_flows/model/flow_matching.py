@@ -78,7 +78,7 @@ class FlowMatching:
         parts = _continuous_parts(distribution)
         if len(parts) != 1:
             raise ValueError(
-                "Expected a distribution made by a bijector in which one part is continuous, for only then are samples of "
+                "Expected a distribution made by a bijector with one continuous part, for only then are samples of "
                 f"both its ends known. Received: {len(parts)} such parts in {distribution}"
             )
         trained = {id(variable) for variable in parts[0].trainable_variables}
