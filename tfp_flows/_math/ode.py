@@ -57,8 +57,8 @@ class Solver:
     error / (atol + rtol |y|), below 1. A row that is not finite has no say in it.
 
     The gradient is exact for the steps that were taken, the steps themselves taken as given: going backward, each step
-    is run again from the y that was kept at its beginning. So memory holds one y per step. Derivatives of every order
-    are right.
+    is run again from the y that was kept at its beginning. So memory holds one y per step. Second derivatives are right
+    as well.
 
     Shapes: y `[n, S]`; t in `rates` `[1, 1]`, or `[n, 1]` with a step size for each row; rates `[n, S]`.
 
@@ -80,7 +80,7 @@ class Solver:
         self.atol = atol
         self.max_steps = max_steps
         self.per_row = per_row
-        # Outside of any graph, where Python would go through the loops operation by operation.
+        # For eager mode, in which Python would go through the loops operation by operation.
         self._compiled = {
             function.__name__: tf.function(function, autograph=False, reduce_retracing=True)
             for function in (self._fixed, self._adaptive, self._backward)
@@ -142,7 +142,8 @@ class Solver:
         trial = 0.01 * (end - begin)
         bend = (self.rates(begin + trial * one, y + trial * k, constants) - k) / trial
         size = tf.maximum(self._norm(k, y, y, k), self._norm(bend, y, y, k))
-        size = (0.01 / tf.maximum(size, 1e-10)) ** 0.2
+        # Not below a thousandth, for derivatives may overflow and steps that are too large are tried again.
+        size = tf.maximum((0.01 / tf.maximum(size, 1e-10)) ** 0.2, 0.1 * tf.abs(trial))
 
         def unfinished(turn, t, size, y, k, kept, count):
             return tf.reduce_any(t != end)

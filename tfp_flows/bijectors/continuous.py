@@ -142,7 +142,7 @@ class Continuous(Bijector):
         finally:
             self._costs = None
 
-    # Without a log-determinant, which is asked for separately, as sampling has no use for it.
+    # Without the log-determinant: sampling has no use for it, and whoever has asks for it.
     def _cached_forward(self, z, context=None):
         z, context = self._checked(z, context, 1)
         return self._solve(z, context, 0.0, 1.0, with_log_det=False)[0], {}
@@ -220,7 +220,6 @@ class _Field:
 
     def __init__(self, bijector, layer):
         self.layer = layer
-        self.num_weights = None
         size, context_size, dtype = bijector.event_size, bijector.context_size, bijector.dtype
         point = tf.zeros([1, size + 1], dtype)
         output = call_conditioner(layer, point, tf.zeros([1, context_size], dtype) if context_size else None)

@@ -112,7 +112,7 @@ class Likelihood:
     """-log p(x), in nats, and penalties on continuous parts that make their equations easy to solve.
 
     -log p(x) + kinetic ∫₀¹ |v|² dt + jacobian ∫₀¹ |∂v/∂z|² dt, with the squared Frobenius norm in the last, estimated
-    by one normal vector for each row. All three may be divided by D, as the paper does.
+    by one normal vector for each row. The paper divides all three by D.
 
     Arguments:
       kinetic, jacobian: the weights, at least 0. The paper has 0.01 for both.
