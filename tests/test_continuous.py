@@ -170,12 +170,12 @@ def test_the_divergence_is_the_trace_of_the_jacobian(hidden_units, activation):
 
 def test_log_prob_and_gradient_at_1e_6_are_those_of_a_float64_reference():
     def made(dtype, tolerance):
-        flow = tff.flows.continuous(2, hidden_units=(16, 16), rtol=tolerance, atol=tolerance, dtype=dtype, seed=0)
-        return moved(flow)
+        accuracy = {"rtol": tolerance, "atol": tolerance, "max_steps": 2000}
+        return moved(tff.flows.continuous(2, hidden_units=(16, 16), dtype=dtype, seed=0, **accuracy))
 
     x = np.random.default_rng(1).normal(size=(64, 2))
     results = []
-    for dtype, tolerance in ((tf.float32, 1e-6), (tf.float64, 1e-11)):
+    for dtype, tolerance in ((tf.float32, 1e-6), (tf.float64, 1e-10)):
         flow = made(dtype, tolerance)
         with tf.GradientTape() as tape:
             log_prob = flow.log_prob(tf.constant(x, dtype))
@@ -455,7 +455,7 @@ def test_penalties_are_the_integrals_over_the_way():
     times = np.linspace(0, 1, 2001)
     speeds = [np.sum((Y[0] @ scipy.linalg.expm(-A * t) @ A) ** 2) for t in times]
     np.testing.assert_allclose(kinetic, np.trapezoid(speeds, times), rtol=1e-4)
-    jacobian = Likelihood(jacobian=2.0).loss_per_row(distribution, x, None, (0, 1)).numpy() - plain
+    jacobian = Likelihood(jacobian=2.0).loss_per_row(distribution, x, None, (0, 1)).numpy() - plain.numpy()
     assert abs(jacobian.mean() - 2 * np.sum(A**2)) < 5 * jacobian.std() / np.sqrt(len(x))
 
 
@@ -474,7 +474,7 @@ def test_penalties_make_the_velocity_smaller():
     x, _ = correlated(2000)
     kinetic = []
     for objective in (Likelihood(), Likelihood(kinetic=1.0)):
-        flow = tff.flows.continuous(2, hidden_units=(8, 8), standardize=False, seed=0)
+        flow = tff.flows.continuous(2, hidden_units=(8, 8), solver="midpoint", num_steps=4, standardize=False, seed=0)
         trained(flow, objective, x, steps=60, learning_rate=1e-2)
         part = flow.bijector.bijectors[0]
         with part.recorded_costs((0, 1)) as costs:

@@ -23,6 +23,7 @@ def walk(bijector, x, context=None, inverted=False):
     """
     if hasattr(bijector, "walk"):
         return (yield from bijector.walk(x, context, inverted))
+    # Where a part is no composite tensor, as none of ours is, TFP makes these classes of the public ones.
     if isinstance(bijector, chain._Chain):
         for part in bijector.bijectors[::-1] if inverted else bijector.bijectors:
             x = yield from walk(part, x, context, inverted)
