@@ -19,7 +19,7 @@ from tensorflow_probability import math as tfm
 from tensorflow_probability.python.bijectors.ffjord import trace_jacobian_exact
 
 import tfp_flows as tff
-from tfp_flows.model.flow_matching import FlowMatching, Likelihood
+from tfp_flows.model.flow_matching import FlowMatching, PenalizedLikelihood
 
 TOLERANCE, BATCH = 1e-5, 256
 
@@ -171,7 +171,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.train:
         train(FlowMatching(), arguments.seconds, 512, 2e-3, (64, 64))
-        train(Likelihood(), arguments.seconds, 256, 2e-3, (64, 64))
+        train(PenalizedLikelihood(), arguments.seconds, 256, 2e-3, (64, 64))
     else:
         for event_size, hidden_units in ((2, (64, 64, 64)), (2, (64, 64))):
             print(f"D = {event_size}, hidden units {hidden_units}", flush=True)

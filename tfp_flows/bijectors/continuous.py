@@ -110,8 +110,8 @@ class Continuous(Bijector):
                 seed=self.seed,
                 dtype=self.dtype.name,
             )
-        self.velocity = velocity
         self._field = velocity if isinstance(velocity, Velocity) else _Field(self, velocity)
+        self.velocity = velocity
         if trace == "auto":
             exact = self.event_size <= EXACT_UP_TO or self._field.has_closed_divergence
             trace = "exact" if exact else "hutchinson"

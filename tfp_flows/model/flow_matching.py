@@ -9,10 +9,11 @@ from tensorflow_probability import distributions as tfd
 from tfp_flows import saving
 from tfp_flows._arguments import check_one_of
 from tfp_flows.context import context_arguments, walk
+from tfp_flows.model.objectives import Objective
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class FlowMatching:
+class FlowMatching(Objective):
     """Flow matching: the velocity is fitted to that of straight lines from draws of the base to the data.
 
     E |v((1-t) x₀ + t x₁, t, c) - (x₁ - x₀)|², with x₁ from the data, x₀ from the base and t in [0, 1]. Its minimum over
@@ -108,7 +109,7 @@ class FlowMatching:
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class Likelihood:
+class PenalizedLikelihood(Objective):
     """-log p(x), in nats, and penalties on continuous parts that make their equations easy to solve.
 
     -log p(x) + kinetic ∫₀¹ |v|² dt + jacobian ∫₀¹ |∂v/∂z|² dt, with the squared Frobenius norm in the last, estimated
@@ -122,9 +123,9 @@ class Likelihood:
     Example:
 
     >>> import tfp_flows as tff
-    >>> from tfp_flows.model.flow_matching import Likelihood
+    >>> from tfp_flows.model.flow_matching import PenalizedLikelihood
     >>> flow, x = tff.flows.continuous(2, seed=0), tff.datasets.two_moons(256, seed=0)
-    >>> Likelihood(kinetic=0.01, jacobian=0.01).loss_per_row(flow, x, None, seed=(0, 1)).shape
+    >>> PenalizedLikelihood(kinetic=0.01, jacobian=0.01).loss_per_row(flow, x, None, seed=(0, 1)).shape
     TensorShape([256])
     """
 
@@ -160,10 +161,6 @@ class Likelihood:
 
     def get_config(self):
         return {"kinetic": self.kinetic, "jacobian": self.jacobian}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 def exchanged(x_0, x_1, rounds=None):

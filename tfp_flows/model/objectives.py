@@ -89,7 +89,9 @@ def as_objective(objective):
 
     Raises: ValueError for another name, or what is no objective.
     """
-    named = {"likelihood": Likelihood}
+    from tfp_flows.model.flow_matching import FlowMatching  # which is an `Objective`, and so imports this file
+
+    named = {"likelihood": Likelihood, "flow_matching": FlowMatching}
     if objective is None:
         return Likelihood()
     if isinstance(objective, str) and objective in named:
