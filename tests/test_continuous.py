@@ -486,7 +486,7 @@ def test_penalties_make_the_velocity_smaller():
 
 
 def test_fit_takes_flow_matching_by_name_and_evaluates_the_likelihood():
-    x, exact = correlated(4096)
+    x, _ = correlated(4096)
     model = tff.FlowModel(tff.flows.continuous(2, hidden_units=(16, 16), seed=0))
     model.compile(keras.optimizers.Adam(1e-2), objective="flow_matching")
     model.adapt(x)
