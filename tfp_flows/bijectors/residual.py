@@ -178,7 +178,8 @@ def _fixed_point(g, y, lipschitz):
         return new, tf.reduce_max(tf.abs(new - x), -1)
 
     max_steps = math.ceil(math.log(tolerance) / math.log(lipschitz))
-    x, _ = tf.while_loop(unfinished, step, step(y, None), maximum_iterations=max_steps)
+    start = (y, tf.fill(tf.shape(y)[:-1], tf.constant(np.inf, y.dtype)))
+    x, _ = tf.while_loop(unfinished, step, start, maximum_iterations=max_steps)
     x = tf.stop_gradient(x)
     for _ in range(2):
         value, push = g(x)

@@ -105,10 +105,8 @@ class LipschitzMLP(keras.layers.Layer):
             return [vector for vector, _ in pairs], tf.stack([norm for _, norm in pairs]), norms
 
         vectors = [tf.convert_to_tensor(vector) for vector in self.vectors]
-        norms = tf.fill([len(kernels)], tf.constant(np.inf, self.variable_dtype))
-        vectors, _, _ = tf.while_loop(
-            unfinished, iterate, iterate(*iterate(vectors, norms, norms)), maximum_iterations=1000
-        )
+        none = tf.zeros([len(kernels)], vectors[0].dtype)
+        vectors, _, _ = tf.while_loop(unfinished, iterate, (vectors, none, none + np.inf), maximum_iterations=1000)
         if training:
             for variable, vector in zip(self.vectors, vectors, strict=True):
                 variable.assign(vector)

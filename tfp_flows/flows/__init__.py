@@ -15,6 +15,8 @@ from tfp_flows.flows.vectors import (
     planar,
     radial,
     realnvp,
+    residual,
+    smooth,
     sylvester,
 )
 
@@ -28,6 +30,8 @@ __all__ = [
     "planar",
     "radial",
     "sylvester",
+    "residual",
+    "smooth",
     "gaussianization",
     "gaussian",
 ]
