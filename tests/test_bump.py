@@ -39,9 +39,8 @@ def test_derivatives_are_those_of_differences(bump):
     parameters, x, h = parameters_of(bump, scale=0.5), points(), 1e-4
     _, first, second, third = derivatives(lambda x: bump.forward(x, parameters)[0], x, 3)
     np.testing.assert_allclose(tf.exp(bump.forward(x, parameters)[1]), first, rtol=1e-10)
-    for lower, higher, function in ((0, second, 1), (1, third, 2)):
-        del lower
-        left, right = (derivatives(lambda x: bump.forward(x, parameters)[0], x + d, function)[-1] for d in (-h, h))
+    for higher, order in ((second, 1), (third, 2)):
+        left, right = (derivatives(lambda x: bump.forward(x, parameters)[0], x + d, order)[-1] for d in (-h, h))
         scale = np.abs(higher).max()
         np.testing.assert_allclose(higher / scale, (right - left) / (2 * h * scale), atol=1e-4)
 
@@ -135,7 +134,9 @@ def test_any_finite_parameters_are_safe(bump):
                 assert np.isfinite(value).all()
 
 
-@pytest.mark.parametrize("arguments", [{"num_components": 1}, {"bound": 0.0}, {"min_slope": 1.0}, {"num_components": 2.5}])
+@pytest.mark.parametrize(
+    "arguments", [{"num_components": 1}, {"num_components": 2.5}, {"bound": 0.0}, {"min_slope": 1.0}]
+)
 def test_bad_arguments_are_named(arguments):
     with pytest.raises(ValueError, match=f"{next(iter(arguments))}.*Received"):
         Bump(**arguments)

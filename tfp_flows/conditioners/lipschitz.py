@@ -1,5 +1,7 @@
 """Networks with a bounded Lipschitz constant, held by spectral normalization."""
 
+import itertools
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -60,7 +62,7 @@ class LipschitzMLP(keras.layers.Layer):
         sizes = [input_size, *self.hidden_units, output_size]
         context_seed, *seeds = split_seed(self.seed, 1 + len(sizes))
         self.kernels, self.biases, self.vectors = [], [], []
-        for k, (size, units) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for k, (size, units) in enumerate(itertools.pairwise(sizes)):
             initializer = "zeros" if k == len(self.hidden_units) else keras.initializers.GlorotUniform(seeds[k])
             self.kernels.append(self.add_weight(shape=(size, units), initializer=initializer, name=f"kernel_{k}"))
             self.biases.append(self.add_weight(shape=(units,), initializer="zeros", name=f"bias_{k}"))

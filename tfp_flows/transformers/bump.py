@@ -27,8 +27,8 @@ class Bump(Transformer):
     Forward: y = x + 2 bound A Σ_k (π_k T((s - l_k) / w_k) - T((s - l⁰_k) / w⁰) / K), closed form.
     Inverse: the root of that, by halving and Newton's steps, with first and second derivatives; it takes about as long
       as 10 forwards.
-    The ramp T(t) = ρ(t) / (ρ(t) + ρ(1 - t)), ρ(t) = exp(-1 / t), rises from 0 to 1 between t = 0 and 1, and at both ends
-    all its derivatives are 0.
+    The ramp T(t) = ρ(t) / (ρ(t) + ρ(1 - t)), ρ(t) = exp(-1 / t), rises from 0 at t = 0 to 1 at t = 1, where all its
+    derivatives are 0.
 
     Every ramp lies inside the interval. So the map moves density from the evenly spaced ramps l⁰ to the ramps l, and
     near ±bound it is the identity with all derivatives: what is glued together there is smooth. A mixture of ramps that
