@@ -2,7 +2,7 @@
 
 python examples/force_matching.py --seconds 60 --output out
 
-Two potentials in units of kT: a double well in the plane, and the torsion angles φ and ψ of a small peptide, on a torus.
+Two potentials in units of kT: a double well in the plane, and two torsion angles of a small peptide, on a torus.
 """
 
 import argparse
