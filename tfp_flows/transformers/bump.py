@@ -148,6 +148,7 @@ class Bump(Transformer):
         widths = _LEAST_WIDTH + (1 - _LEAST_WIDTH) * tf.sigmoid(widths)
         if not self.circular:
             return weights, (1 - widths) * tf.sigmoid(starts), widths, 0.0
+        starts -= tf.stop_gradient(tf.floor(starts))
         zero = tf.zeros_like(starts[..., 0, :])
         shift = self._mixture(zero, weights, starts, widths)[0] - self._even_mixture(zero)[0]
         return weights, starts, widths, shift
