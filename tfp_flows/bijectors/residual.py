@@ -23,8 +23,9 @@ class Residual(Bijector):
 
     Inverse: z = x + g(x; c), log|det ∂z/∂x| = log det(I + J), J = ∂g/∂x.
     Forward: x is the fixed point of x = z - g(x; c), log|det ∂x/∂z| = -log det(I + J) there.
-    The inverse, from data to the base, costs one pass of g; forward one pass for each step to the fixed point, mostly
-    10 to 50. `explicit="forward"` has it the other way around, x = z + g(z; c): densities of data then are dear.
+    The inverse, from data to the base, costs one pass of g; forward one pass for each step to the fixed point, more of
+    them the closer g comes to L. `explicit="forward"` has it the other way around, x = z + g(z; c): samples and their
+    densities then cost one pass, densities of data a fixed point.
 
     log det(I + J) is exact by default, from the Jacobian, at the price of event_size passes of g. In training it may be
     the roulette estimator, with Rademacher noise v and a random number N of terms, at about 7 passes:

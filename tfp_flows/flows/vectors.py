@@ -191,8 +191,8 @@ def sylvester(event_size, num_layers=4, **options):
 def residual(event_size, num_layers=8, **options):
     """A residual flow: invertible residual layers z = x + g(x), in which every coordinate moves every other.
 
-    Densities cost one pass per layer and, as the determinants are exact, a Jacobian; samples 10 to 50 passes. `fit` may
-    estimate the determinants, see `tff.bijectors.Residual`.
+    Densities cost one pass per layer and, as the determinants are exact, a Jacobian; samples a fixed point per layer.
+    `fit` may estimate the determinants, see `tff.bijectors.Residual`.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Residual`.
 
