@@ -25,7 +25,7 @@ class Bump(Transformer):
 
     With s = (x + bound) / (2 bound), the place of x in [0, 1]:
     Forward: y = x + 2 bound A Σ_k (π_k T((s - l_k) / w_k) - T((s - l⁰_k) / w⁰) / K), closed form.
-    Inverse: the root of that, by halving and Newton's steps, with first and second derivatives, in 16 to 18 evaluations.
+    Inverse: the root of that, by halving and Newton's steps, with two derivatives, in 16 to 18 evaluations.
     The ramp T(t) = ρ(t) / (ρ(t) + ρ(1 - t)), ρ(t) = exp(-1 / t), rises from 0 at t = 0 to 1 at t = 1, where all its
     derivatives are 0.
 
