@@ -4,7 +4,6 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_probability import bijectors as tfb
 
 import tfp_flows as tff
 from tfp_flows.model.force_matching import ForceMatching
@@ -176,14 +175,17 @@ def test_force_matching_is_the_likelihood_and_the_squared_error_of_forces():
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
-def test_force_matching_trains_and_comes_back_from_its_config():
+def test_force_matching_comes_back_from_its_config():
     objective = ForceMatching(0.05)
     config = keras.saving.serialize_keras_object(objective)
     assert keras.saving.deserialize_keras_object(config).weight == 0.05
     with pytest.raises(ValueError, match="Received: weight=-1"):
         ForceMatching(-1)
 
-    flow = tff.flows.smooth(2, num_layers=4, hidden_units=(32,), seed=0)
+
+def test_force_matching_trains():
+    objective = ForceMatching(0.05)
+    flow = tff.flows.smooth(2, num_layers=2, hidden_units=(32,), seed=0)
     x = samples(2000, seed=0)
     tff.FlowModel(flow).adapt(x)
     forces = forces_of(lambda x: -potential(x), x)
@@ -210,8 +212,8 @@ def test_force_matching_trains_and_comes_back_from_its_config():
 
 def test_smooth_flow_has_closed_densities_and_no_kinks():
     flow = tff.flows.smooth(2, num_layers=2, num_components=4, hidden_units=(8,), dtype=tf.float64, seed=0)
-    couplings = [part for part in flow.bijector.bijectors if isinstance(part, tfb.Invert)]
-    assert len(couplings) == 2 and all(isinstance(part.bijector.transformer, Bump) for part in couplings)
+    couplings = [part.bijector for part in flow.bijector.bijectors if hasattr(part, "bijector")]
+    assert len(couplings) == 2 and all(isinstance(coupling.transformer, Bump) for coupling in couplings)
     for k, variable in enumerate(flow.trainable_variables):
         variable.assign_add(0.3 * np.random.default_rng(k).normal(size=variable.shape))
     line = np.stack([np.linspace(-5, 5, 4001), np.full(4001, 0.3)], -1)

@@ -51,3 +51,7 @@ class ForceMatching:
 
     def get_config(self):
         return {"weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
