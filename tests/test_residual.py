@@ -82,7 +82,7 @@ def test_small_weights_stay_as_they_are():
 
 def test_only_training_stores_the_vectors_of_the_power_iteration():
     network = moved(LipschitzMLP(3, 3, (8,), seed=0))
-    before = [np.array(vector) for vector in network.vectors]
+    before = [vector.numpy() for vector in network.vectors]
     network(points(4, 3, "float32"))
     for vector, old in zip(network.vectors, before, strict=True):
         np.testing.assert_array_equal(vector, old)
