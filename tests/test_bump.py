@@ -207,7 +207,7 @@ def test_force_matching_trains():
     before = error()
     for batch in np.random.default_rng(0).permutation(2000).reshape(-1, 100).repeat(5, 0):
         step(tf.gather(x, batch), tf.gather(forces, batch))
-    assert error() < 0.3 * before
+    assert error() < 0.6 * before
 
 
 def test_smooth_flow_has_closed_densities_and_no_kinks():
