@@ -223,6 +223,36 @@ CASES = {
     "Sylvester, context": Case(
         lambda dtype, seed: bijectors.Sylvester(3, 2, context_size=2, dtype=dtype, seed=seed), 3, 2
     ),
+    "Residual": Case(lambda dtype, seed: bijectors.Residual(3, hidden_units=(16,), dtype=dtype, seed=seed), 3),
+    "Residual, one coordinate": Case(
+        lambda dtype, seed: bijectors.Residual(1, lipschitz=0.9, hidden_units=(8, 8), dtype=dtype, seed=seed), 1
+    ),
+    "Residual, explicit forward, context": Case(
+        lambda dtype, seed: bijectors.Residual(
+            2, explicit="forward", log_det="roulette", context_size=2, hidden_units=(8, 8), dtype=dtype, seed=seed
+        ),
+        2,
+        2,
+    ),
+    "Coupling, bumps, context": Case(
+        lambda dtype, seed: bijectors.Coupling(
+            3,
+            transformers.Bump(num_components=4),
+            context_size=2,
+            hidden_units=(8,),
+            activation="silu",
+            dtype=dtype,
+            seed=seed,
+        ),
+        3,
+        2,
+    ),
+    "Bump, circle": Case(
+        lambda dtype, seed: bijectors.Elementwise(
+            2, transformers.Bump(num_components=5, circular=True), dtype=dtype, seed=seed
+        ),
+        2,
+    ),
     "LogisticMixture, inverted": Case(
         lambda dtype, seed: tfb.Invert(
             bijectors.Elementwise(2, transformers.LogisticMixture(), dtype=dtype, seed=seed)

@@ -18,6 +18,7 @@ SHORT = {
     "two_dimensional": ["--output", "{folder}", "--seconds", "1", "--layers", "1", "--shapes", "rings"],
     "gravitational_waves": ["--output", "{folder}", "--steps", "2", "--events", "20", "--draws", "100"],
     "cosmic_rays": ["--output", "{folder}", "--regression", "5", "--steps", "5", "--layers", "1", "--draws", "10"],
+    "force_matching": ["--output", "{folder}", "--seconds", "0.1", "--rows", "500", "--layers", "1"],
     "careful_training": ["--output", "{folder}", "--epochs", "2", "--rows", "600", "--layers", "1"],
     "multi_worker": ["--rows", "1024", "--epochs", "2"],
     "multi_task": ["--output", "{folder}", "--rows", "512", "--epochs", "1"],

@@ -10,6 +10,7 @@ from tfp_flows.bijectors.gaussianization import Gaussianization
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.residual import Residual
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -33,6 +34,7 @@ __all__ = [
     "Planar",
     "Radial",
     "RealNVP",
+    "Residual",
     "Standardize",
     "StandardizedContext",
     "Sylvester",

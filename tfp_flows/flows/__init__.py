@@ -16,6 +16,8 @@ from tfp_flows.flows.vectors import (
     planar,
     radial,
     realnvp,
+    residual,
+    smooth,
     sylvester,
 )
 
@@ -29,6 +31,8 @@ __all__ = [
     "planar",
     "radial",
     "sylvester",
+    "residual",
+    "smooth",
     "gaussianization",
     "gaussian",
     "continuous",

@@ -188,6 +188,55 @@ def sylvester(event_size, num_layers=4, **options):
 
 
 @preset
+def residual(event_size, num_layers=8, **options):
+    """A residual flow: invertible residual layers z = x + g(x), in which every coordinate moves every other.
+
+    Densities cost one pass per layer and, as the determinants are exact, a Jacobian; samples a fixed point per layer.
+    `fit` may estimate the determinants, see `tff.bijectors.Residual`.
+
+    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Residual`.
+
+    Source: Chen et al. 2019, arXiv 1906.02735.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.residual(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
+    TensorShape([3])
+    """
+    return flow_of(_like_layers(bijectors.Residual, event_size, num_layers), event_size, **options)
+
+
+@preset
+def smooth(event_size, num_layers=8, mixing="permutation", *, num_components=8, activation="silu", **options):
+    """A smooth flow: couplings of mixtures of bumps, whose density has derivatives of every order, so forces too.
+
+    The densities are closed form; samples cost a scalar root per coordinate and layer. A spline's density has a kink
+    at every knot, where the forces ∇ log p jump.
+
+    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Coupling`; masks and `mixing` as
+    in `neural_spline_coupling`; and
+      num_components: K, see `tff.transformers.Bump`.
+      bound: the flow moves what lies between -bound and bound of standardized data.
+      activation: of the networks; it has to be smooth for the flow to be.
+
+    Source: Köhler et al. 2021, arXiv 2110.00351.
+
+    Example:
+
+    >>> import tensorflow as tf, tfp_flows as tff
+    >>> tff.flows.smooth(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
+    TensorShape([3])
+    """
+
+    def bump(event_size, bound=4.0, **shared):
+        transformer = transformers.Bump(num_components, bound)
+        return tfb.Invert(bijectors.Coupling(event_size, transformer, activation=activation, **shared))
+
+    return flow_of(_couplings(bump, event_size, num_layers, mixing), event_size, **options)
+
+
+@preset
 def gaussianization(event_size, num_layers=6, **options):
     """Gaussianization flows: a mixture of logistics per coordinate, and rotations.
 

@@ -1,6 +1,7 @@
 """Parameters in, an invertible scalar map out: pure functions of tensors."""
 
 from tfp_flows.transformers.affine import Additive, Affine
+from tfp_flows.transformers.bump import Bump
 from tfp_flows.transformers.cubic_spline import CubicSpline
 from tfp_flows.transformers.linear_spline import LinearSpline
 from tfp_flows.transformers.logistic_mixture import LogisticMixture
@@ -16,5 +17,6 @@ __all__ = [
     "QuadraticSpline",
     "CubicSpline",
     "LogisticMixture",
+    "Bump",
     "Transformer",
 ]
