@@ -2,5 +2,6 @@
 
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.conditioners.mlp import MLP, ResidualMLP
+from tfp_flows.conditioners.periodic import PeriodicMLP
 
-__all__ = ["MADE", "MLP", "ResidualMLP"]
+__all__ = ["MADE", "MLP", "PeriodicMLP", "ResidualMLP"]

@@ -1,6 +1,7 @@
 """Parameters in, an invertible scalar map out: pure functions of tensors."""
 
 from tfp_flows.transformers.affine import Additive, Affine
+from tfp_flows.transformers.circular_spline import CircularSpline
 from tfp_flows.transformers.cubic_spline import CubicSpline
 from tfp_flows.transformers.linear_spline import LinearSpline
 from tfp_flows.transformers.logistic_mixture import LogisticMixture
@@ -15,6 +16,7 @@ __all__ = [
     "LinearSpline",
     "QuadraticSpline",
     "CubicSpline",
+    "CircularSpline",
     "LogisticMixture",
     "Transformer",
 ]
