@@ -4,12 +4,14 @@ from tfp_flows.bijectors.actnorm import ActNorm, Standardize
 from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, NeuralSplineAutoregressive
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.circular import CircularAutoregressive, CircularCoupling
+from tfp_flows.bijectors.conditional_blocks import ConditionalBlocks
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
 from tfp_flows.bijectors.gaussianization import Gaussianization
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.simplex import Simplex
 from tfp_flows.bijectors.sphere import SphereFlow, SphericalCoordinates
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
@@ -19,6 +21,7 @@ __all__ = [
     "Bijector",
     "CircularAutoregressive",
     "CircularCoupling",
+    "ConditionalBlocks",
     "Coupling",
     "DiagonalAffine",
     "Elementwise",
@@ -35,6 +38,7 @@ __all__ = [
     "Planar",
     "Radial",
     "RealNVP",
+    "Simplex",
     "SphereFlow",
     "SphericalCoordinates",
     "Standardize",

@@ -22,8 +22,8 @@ class CircularCoupling(Coupling, keywords_of=CircularSpline):
 
     Shapes: z and x `[..., event_size]`, in radians; else as `Coupling`.
 
-    Arguments: those of `Coupling`, but for the transformer, and of `tff.transformers.CircularSpline`. A `conditioner` of
-      one's own gets the angles as they are.
+    Arguments: those of `Coupling`, but for the transformer, and of `tff.transformers.CircularSpline`. A `conditioner`
+      of one's own gets the angles as they are.
       phase: None draws one from the seed, so that the knots of the layers are at different places.
 
     Raises: as `Coupling` and `CircularSpline`.
@@ -75,7 +75,8 @@ class CircularAutoregressive(Bijector, keywords_of=CircularSpline):
     Example:
 
     >>> import tensorflow as tf, tfp_flows as tff
-    >>> tff.bijectors.CircularAutoregressive(3, context_size=2, seed=0).inverse(tf.ones([5, 3]), context=tf.ones([2])).shape
+    >>> layer = tff.bijectors.CircularAutoregressive(3, context_size=2, seed=0)
+    >>> layer.inverse(tf.ones([5, 3]), context=tf.ones([2])).shape
     TensorShape([5, 3])
     """
 

@@ -3,7 +3,6 @@
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._arguments import split_keywords
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.conditioners.mlp import MLP
@@ -15,7 +14,7 @@ from tfp_flows.transformers.rational_quadratic import RationalQuadratic
 TOLERANCE = 1e-3
 
 
-class SphereFlow(ParametricBijector, keywords_of=RationalQuadratic):
+class SphereFlow(ParametricBijector):
     """A map of the sphere onto itself: azimuths by a spline given the height, then heights by one given the azimuth.
 
     With x = (√(1-h²) cos φ, √(1-h²) sin φ, h) and the height as t = log((1+h)/(1-h)), which goes from -∞ to ∞:
@@ -61,15 +60,18 @@ class SphereFlow(ParametricBijector, keywords_of=RationalQuadratic):
         num_bins=8,
         bound=6.0,
         *,
+        min_bin_width=1e-3,
+        min_bin_height=1e-3,
+        min_slope=1e-3,
         hidden_units=(64, 64),
         activation="tanh",
         **shared,
     ):
-        floors, shared = split_keywords(RationalQuadratic, shared)
         super().__init__(3, hidden_units=hidden_units, activation=activation, **shared)
         self._make_parameters(dilation=np.zeros([1]))  # τ
-        self.azimuth_spline = CircularSpline(num_bins, **floors)
-        self.height_spline = RationalQuadratic(num_bins, bound, **floors)
+        floors = (min_bin_width, min_bin_height, min_slope)
+        self.azimuth_spline = CircularSpline(num_bins, *floors)
+        self.height_spline = RationalQuadratic(num_bins, bound, *floors)
         options = {"context_size": self.context_size, "dtype": self._network_dtype}
         self.azimuth_network = MLP(
             1, self.azimuth_spline.num_parameters, hidden_units, activation, seed=self.seed, **options

@@ -4,7 +4,7 @@ Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the cha
 What they share stands in `tfp_flows.flows.flow`.
 """
 
-from tfp_flows.flows.manifolds import sphere, torus
+from tfp_flows.flows.manifolds import product, sphere, torus
 from tfp_flows.flows.vectors import (
     gaussian,
     gaussianization,
@@ -33,4 +33,5 @@ __all__ = [
     "gaussian",
     "torus",
     "sphere",
+    "product",
 ]
