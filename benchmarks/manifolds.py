@@ -82,10 +82,8 @@ def main(seconds=60.0, num_layers=6, path=None):
     steps = train(model, train_x, seconds)
     difference = MIXTURE.log_prob(test_x).numpy() - model.log_prob(test_x.astype(np.float32)).numpy()
     error = difference.std() / np.sqrt(len(difference))
-    print(
-        f"sphere, {num_layers} layers, {steps} steps in {seconds:g} s of processor time: KL {difference.mean():.4f} ± {error:.4f} nats",
-        flush=True,
-    )
+    print(f"sphere, {num_layers} layers, {steps} steps in {seconds:g} s of processor time:", flush=True)
+    print(f"  KL {difference.mean():.4f} ± {error:.4f} nats", flush=True)
     if path:
         model.save_weights(path)
     points, areas = grid()

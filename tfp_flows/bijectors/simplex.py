@@ -10,8 +10,8 @@ from tfp_flows.bijectors.sphere import TOLERANCE
 class Simplex(Bijector):
     """Numbers that sum to 1 from Euclidean space, by a softmax, with a margin.
 
-    Forward: y = softmax(z, 0), x = y + margin ((n + 1) y - 1), log-determinant Σ log y + n log(1 + (n + 1) margin), with
-    respect to the first n coordinates of x. Inverse: y = (x + margin) / (1 + (n + 1) margin), z_i = log y_i - log y_n+1.
+    Forward: y = softmax(z, 0), x = a y - margin with a = 1 + (n + 1) margin, log-determinant Σ log y + n log a, with
+    respect to the first n coordinates of x. Inverse: y = (x + margin) / a, z_i = log y_i - log y_n+1.
     Both are cheap. With the margin the image is a little larger than the simplex, so that a coordinate that is 0 has a
     finite z. TFP's `SoftmaxCentered` has none, and fails with NumPy 2.4.
 
@@ -23,8 +23,8 @@ class Simplex(Bijector):
       dtype, validate_args, name: see `Bijector`.
 
     Raises: ValueError for a dimension that is no positive integer, or a margin that is not positive; on calls,
-      InvalidArgumentError for coordinates below -margin or that do not sum to 1 within 0.001; compiled by XLA, which has
-      no errors, they get the log-density -∞.
+      InvalidArgumentError for coordinates below -margin or that do not sum to 1 within 0.001; compiled by XLA, which
+      has no errors, they get the log-density -∞.
 
     Source: Aitchison & Shen 1980, Biometrika 67, 261: the logistic normal distribution.
 

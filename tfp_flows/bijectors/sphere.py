@@ -32,7 +32,8 @@ class SphereFlow(ParametricBijector):
     scaled and turned rather than made anew from φ, so nothing is undefined at it.
 
     One layer has its poles at ±e₃; between layers stands a rotation such as `Householder`, as in `tff.flows.sphere`.
-    At initialization it is the identity.
+    At initialization it is the identity. Over a `tfd.SphericalUniform` in a `tfd.TransformedDistribution` of your own,
+    put that in `tfd.Independent(..., 0)`: TFP else has the log-determinant from the whole chain's Jacobian, slowly.
 
     Shapes: z and x `[..., 3]`, unit vectors, context `[..., context_size]`, log-determinants `[...]`, in nats.
 
@@ -119,7 +120,7 @@ class SphereFlow(ParametricBijector):
 class SphericalCoordinates(Bijector):
     """The chart of the sphere: (zenith, azimuth) to unit vectors.
 
-    Forward: x = (sin ϑ cos φ, sin ϑ sin φ, cos ϑ), from z = (ϑ, φ), log-determinant log sin ϑ, with respect to the area.
+    Forward: x = (sin ϑ cos φ, sin ϑ sin φ, cos ϑ) from z = (ϑ, φ), log-determinant log sin ϑ, with respect to the area.
     Inverse: ϑ = atan2(√(x₁²+x₂²), x₃) in [0, π], φ = atan2(x₂, x₁) in [-π, π], log-determinant -log sin ϑ.
     Both are cheap. At the poles φ is 0 and sin ϑ is taken for 1e-15. A density in coordinates is that on the sphere
     times sin ϑ: `tfd.TransformedDistribution(flow, tfb.Invert(SphericalCoordinates()))`.

@@ -13,8 +13,8 @@ from tfp_flows.context import ContextBijector
 class Product(transformed_distribution._TransformedDistribution):
     """A flow on a product of spaces, p(x|c) = Π_k p(x_k|x_<k, c); `tff.flows.product` makes it.
 
-    The event is the parts side by side, `[D]`. The density is with respect to the product of the parts' measures: volume
-    for Euclidean parts, intervals and angles, area for spheres, and the volume of the first coordinates for simplices.
+    The event is the parts side by side, `[D]`. The density is with respect to the product of the parts' measures:
+    volume for Euclidean parts, intervals and angles, area for spheres, that of all but the last share for simplices.
 
     Arguments:
       distribution: the base, a `tfd.Blockwise` of one distribution for every part.
@@ -64,6 +64,10 @@ class Product(transformed_distribution._TransformedDistribution):
         x, context = bijector._checked(x, context, 1)
         bases = self.distribution.parameters["distributions"]
         return zip(self.spaces, bases, bijector.inverse_parts(x, context), strict=True)
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return super()._parameter_properties(dtype, num_classes)  # `product` has no batch shape
 
     def get_config(self):
         return dict(self.parameters)
