@@ -34,7 +34,7 @@ class Case:
     no_gradient: tuple = ()
     why_no_gradient: str = ""
     # Brings normal numbers to points that the bijector takes, where it does not take any.
-    points: Callable = staticmethod(lambda x: x)
+    points: Callable = np.asarray
     # Whether they are unit vectors: Jacobians are then from tangent plane to tangent plane, and no event is large.
     unit_vectors: bool = False
 

@@ -19,14 +19,14 @@ class Showers:
     A shower at r with direction n and energy E sends light mostly forwards. With d the vector from r to sensor s and
     l = √(|d|² + 0.1²):
       brightness m_s = exp(2 (n·d / l - 1) - l) / l²,
-      charge q_s ~ Poisson(E m_s), time t_s ~ N(l, σ² / q_s) where q_s > 0: the first light, the sharper the more there is.
+      charge q_s ~ Poisson(E m_s), time t_s ~ N(l, σ² / q_s) where q_s > 0: more light, sharper times.
     Priors: r ~ N(0, 0.5² I), n uniform on the sphere, E ~ Gamma with shape 4 and mean `energy`. E is a nuisance; the
     integral over it is closed, so that p(θ|c) is known up to its normalization:
       log p(q|θ) = a log b - (a + Q) log(b + M) + log Γ(a + Q) - log Γ(a) + Σ_s (q_s log m_s - log q_s!),
     with Q = Σ q_s, M = Σ m_s, a = 4 and b = a / `energy`.
 
-    Shapes: θ `[..., 6]`, the position and a unit vector: the event of `tff.flows.product("e3+s2")`. Context `[..., 60]`:
-    √q_s for every sensor, then t_s, 0 where q_s is 0.
+    Shapes: θ `[..., 6]`, the position and a unit vector: the event of `tff.flows.product("e3+s2")`. Context
+    `[..., 60]`: √q_s for every sensor, then t_s, 0 where q_s is 0.
 
     Arguments:
       energy: the mean energy, in quanta of light at unit distance.
