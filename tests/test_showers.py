@@ -31,7 +31,7 @@ def test_draws_are_those_of_the_likelihood():
     showers = tff.datasets.Showers()
     theta = np.tile([0.1, -0.2, 0.3, 0.0, 0.6, 0.8], [20_000, 1])
     context = showers.observe(theta, np.random.default_rng(0))
-    moved = theta + [0.02, 0.01, -0.02, 0, 0, 0]
+    moved = theta + np.array([0.02, 0.01, -0.02, 0, 0, 0])
     ratio = showers.joint_log_prob(moved, context) - showers.joint_log_prob(theta, context)
     prior = stats.norm.logpdf(moved[0, :3], 0, 0.5).sum() - stats.norm.logpdf(theta[0, :3], 0, 0.5).sum()
     weights = np.exp(ratio.numpy() - prior)
