@@ -54,7 +54,7 @@ class Simplex(Bijector):
             tf.reduce_any(off), False, f"`{self.name}` expected numbers that sum to 1. Received: others, in some of {x}"
         )
         inside = y > 0
-        log_y = tf.math.log(tf.where(inside, y, 1.0))
+        log_y = tf.math.log(tf.where(inside, y, tf.ones_like(y)))
         log_det = tf.where(off, tf.constant(-float("inf"), x.dtype), -self._log_det(log_y))
         return log_y[..., :-1] - log_y[..., -1:], log_det
 

@@ -161,7 +161,7 @@ def on_the_sphere(x, name):
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), -1, keepdims=True))
     is_zero = tf.logical_not(largest > 0)
     # Scaled so that squares neither overflow nor vanish; 0 has no direction and becomes e₃.
-    scaled = tf.where(is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, 1.0, largest))
+    scaled = tf.where(is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, tf.ones_like(largest), largest))
     length = tf.sqrt(tf.reduce_sum(scaled**2, -1, keepdims=True))
     off = (tf.abs(largest * length - 1) > TOLERANCE)[..., 0]
     tf.debugging.assert_equal(
