@@ -161,7 +161,9 @@ def on_the_sphere(x, name):
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), -1, keepdims=True))
     is_zero = tf.logical_not(largest > 0)
     # Scaled so that squares neither overflow nor vanish; 0 has no direction and becomes e₃.
-    scaled = tf.where(is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, tf.ones_like(largest), largest))
+    scaled = tf.where(
+        is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, tf.ones_like(largest), largest)
+    )
     length = tf.sqrt(tf.reduce_sum(scaled**2, -1, keepdims=True))
     off = (tf.abs(largest * length - 1) > TOLERANCE)[..., 0]
     tf.debugging.assert_equal(
@@ -171,11 +173,15 @@ def on_the_sphere(x, name):
 
 
 def _radius_and_direction(x):
-    """√(x₁²+x₂²), at least 1e-15, and (x₁, x₂) divided by it; (1, 0) at a pole."""
+    """√(x₁²+x₂²), at least 1e-15, and (x₁, x₂) divided by it; (1, 0) next to a pole."""
     square = tf.reduce_sum(x[..., :2] ** 2, -1, keepdims=True)
-    at_pole = square < 1e-30
-    radius = tf.sqrt(tf.where(at_pole, tf.constant(1e-30, x.dtype), square))
-    return radius, tf.where(at_pole, tf.constant([1.0, 0.0], x.dtype), x[..., :2] / radius)
+    radius = tf.sqrt(tf.maximum(square, 1e-30))
+    # Within some rounding errors of a pole the direction is left out: maps depend on it by the square of the radius,
+    # which is nothing there, but autodiff would divide the rounding of their derivatives by the radius.
+    near = radius < 10 * np.finfo(x.dtype.as_numpy_dtype).eps
+    return radius, tf.where(
+        near, tf.constant([1.0, 0.0], x.dtype), x[..., :2] / tf.where(near, tf.ones_like(radius), radius)
+    )
 
 
 def _height_and_direction(x):
