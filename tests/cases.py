@@ -35,8 +35,10 @@ class Case:
     why_no_gradient: str = ""
     # Brings normal numbers to points that the bijector takes, where it does not take any.
     points: Callable = np.asarray
-    # Whether they are unit vectors: Jacobians are then from tangent plane to tangent plane, and no event is large.
+    # Whether they are unit vectors: Jacobians are then from tangent plane to tangent plane.
     unit_vectors: bool = False
+    # Why no event is large, and where the extremes that there are are looked at.
+    why_bounded: str = ""
 
     def __post_init__(self):
         if (self.room != 1.0) != bool(self.why_room) or bool(self.no_gradient) != bool(self.why_no_gradient):
@@ -89,7 +91,7 @@ def in_a_chart(dtype, seed):
 
 
 def blocks(dtype, seed):
-    """A plane, an angle and a simplex."""
+    """A plane and an angle, given a point of it."""
     options = {"hidden_units": (8,), "dtype": dtype, "seed": seed}
     return bijectors.ConditionalBlocks(
         [
@@ -286,6 +288,7 @@ CASES = {
         3,
         points=unit_vectors,
         unit_vectors=True,
+        why_bounded="tests/test_sphere.py looks at the poles",
     ),
     "SphereFlow, context": Case(
         lambda dtype, seed: bijectors.SphereFlow(4, 4.0, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed),
@@ -293,6 +296,7 @@ CASES = {
         2,
         points=unit_vectors,
         unit_vectors=True,
+        why_bounded="tests/test_sphere.py looks at the poles",
     ),
     "SphericalCoordinates": Case(in_a_chart, 2, 2, points=lambda x: np.array([1.5, 0.0]) + np.tanh(x)),
     "Simplex": Case(
@@ -300,6 +304,7 @@ CASES = {
             [tfb.Invert(bijectors.Simplex(2, dtype=dtype)), bijectors.Simplex(2, dtype=dtype)]
         ),
         2,
+        why_bounded="shares are between 0 and 1; tests/test_product.py looks at these",
     ),
     "ConditionalBlocks": Case(blocks, 3, 1, points=angles),
     "Embedded": Case(

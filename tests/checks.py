@@ -166,8 +166,8 @@ def xla_equals_eager(case, bijector, dtype):
 
 def extreme_input_is_safe(case, bijector, dtype):
     """No NaN for any finite input, no infinity for any up to 1e15, in value and in gradient."""
-    if case.unit_vectors:
-        return  # tests/test_sphere.py has what is extreme there: the poles
+    if case.why_bounded:
+        return
     _, context = events(case, dtype)
     for size in (0.0, 1e-38, 1e-30, 1e4, 1e15, 1e30):
         signs = np.resize([1.0, -1.0, 1.0, 1.0, -1.0], (4, case.event_size))
