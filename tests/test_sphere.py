@@ -155,3 +155,14 @@ def test_settings_without_sense_are_refused():
         tff.flows.sphere(act_norm=True)
     with pytest.raises(ValueError, match="num_layers"):
         tff.flows.sphere(num_layers=0)
+
+
+def test_a_picture_of_samples_and_of_nothing():
+    pytest.importorskip("matplotlib").use("agg")
+    x = unit_vectors(np.random.default_rng(0).normal(size=[200, 3]) + [0.0, 0.0, 3.0])
+    axes = tff.plotting.sphere(samples=x, truth=x[0], num_points=30).axes[0]
+    longitude, latitude = axes.lines[0].get_xdata(), axes.lines[0].get_ydata()
+    np.testing.assert_allclose(np.sin(latitude), x[0, 2])
+    np.testing.assert_allclose(np.cos(latitude) * np.cos(longitude), x[0, 0])
+    with pytest.raises(ValueError, match="neither"):
+        tff.plotting.sphere()

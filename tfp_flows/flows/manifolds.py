@@ -39,8 +39,8 @@ def torus(event_size, num_layers=4, kind="coupling", **options):
 
     >>> import numpy as np, tfp_flows as tff
     >>> flow = tff.flows.torus(2, num_layers=2, seed=0)
-    >>> flow.log_prob(np.float32([0.5, 3.0])).numpy().round(3).item()  # -2 log 2π
-    -3.676...
+    >>> print(f"{flow.log_prob(np.float32([0.5, 3.0])).numpy():.3f}")  # -2 log 2π
+    -3.676
     """
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("coupling", "autoregressive"), kind=kind)
@@ -77,8 +77,8 @@ def sphere(num_layers=6, num_reflections=3, **options):
 
     >>> import numpy as np, tfp_flows as tff
     >>> flow = tff.flows.sphere(num_layers=2, seed=0)
-    >>> flow.log_prob(np.float32([0.0, 0.6, 0.8])).numpy().round(3).item()  # -log 4π
-    -2.531...
+    >>> print(f"{flow.log_prob(np.float32([0.0, 0.6, 0.8])).numpy():.3f}")  # -log 4π
+    -2.531
     """
     check_positive_integers(num_layers=num_layers)
 
