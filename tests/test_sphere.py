@@ -159,7 +159,7 @@ def test_settings_without_sense_are_refused():
 
 def test_a_picture_of_samples_and_of_nothing():
     pytest.importorskip("matplotlib").use("agg")
-    x = unit_vectors(np.random.default_rng(0).normal(size=[200, 3]) + [0.0, 0.0, 3.0])
+    x = unit_vectors(np.random.default_rng(0).normal(size=[200, 3]) + np.array([0.0, 0.0, 3.0]))
     axes = tff.plotting.sphere(samples=x, truth=x[0], num_points=30).axes[0]
     longitude, latitude = axes.lines[0].get_xdata(), axes.lines[0].get_ydata()
     np.testing.assert_allclose(np.sin(latitude), x[0, 2])

@@ -134,8 +134,8 @@ class SphericalCoordinates(Bijector):
     Example:
 
     >>> import numpy as np, tensorflow as tf, tfp_flows as tff
-    >>> tff.bijectors.SphericalCoordinates().inverse(tf.constant([0.0, 1.0, 0.0])).numpy().round(3).tolist()
-    [1.571..., 1.571...]
+    >>> print(tff.bijectors.SphericalCoordinates().inverse(tf.constant([0.0, 1.0, 0.0])).numpy().round(3))
+    [1.571 1.571]
     """
 
     def __init__(self, *, dtype=tf.float32, validate_args=False, name=None):

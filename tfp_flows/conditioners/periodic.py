@@ -16,7 +16,7 @@ class PeriodicMLP(MLP):
 
     >>> import numpy as np, tfp_flows as tff
     >>> network = tff.conditioners.PeriodicMLP(input_size=2, output_size=4)
-    >>> network.output_layer.kernel.assign(np.ones([64, 4]))
+    >>> _ = network.output_layer.kernel.assign(np.ones([64, 4]))
     >>> bool(np.allclose(network(np.float32([[1.0, -np.pi]])), network(np.float32([[1.0, np.pi]])), atol=1e-5))
     True
     """
