@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows.inference._flow import as_model
+from tfp_flows.inference._band import check_levels
+from tfp_flows.inference._flow import as_model, as_rows
 from tfp_flows.inference.coverage import LEVELS, _curve
 
 
@@ -39,7 +40,9 @@ def manifold_coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
     >>> {name: found.inside for name, found in tff.inference.manifold_coverage(flow, x).items()}
     {'e2': True, 's2': True, 'all': True}
     """
+    levels = check_levels(levels, confidence)
     model = as_model(flow)
+    x, context = as_rows(model, x, context)
     z, distribution = model.inverse(x, context), model.distribution
     if hasattr(distribution, "spaces"):
         sizes = [space.base_size for space in distribution.spaces]
