@@ -159,7 +159,7 @@ class SphericalCoordinates(Bijector):
 def on_the_sphere(x, name):
     """x projected onto the sphere, and where it was off by more than rounding: an error except under XLA."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), -1, keepdims=True))
-    is_zero = tf.logical_not(largest > 0)
+    is_zero = tf.equal(largest, 0)  # False for NaN, which stays
     # Scaled so that squares neither overflow nor vanish; 0 has no direction and becomes e₃.
     scaled = tf.where(
         is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, tf.ones_like(largest), largest)
