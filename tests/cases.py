@@ -33,6 +33,12 @@ class Case:
     # Variables whose gradient is zero by construction, by name, and why.
     no_gradient: tuple = ()
     why_no_gradient: str = ""
+    # Brings normal numbers to points that the bijector takes, where it does not take any.
+    points: Callable = np.asarray
+    # Whether they are unit vectors: Jacobians are then from tangent plane to tangent plane.
+    unit_vectors: bool = False
+    # Why no event is large, and where the extremes that there are are looked at.
+    why_bounded: str = ""
 
     def __post_init__(self):
         if (self.room != 1.0) != bool(self.why_room) or bool(self.no_gradient) != bool(self.why_no_gradient):
@@ -82,6 +88,36 @@ def own_chain(dtype, seed):
                 [tfb.Shift(tf.Variable(tf.ones([3], dtype))), tfb.Invert(bijectors.NICE(3, dtype=dtype, seed=1))]
             ),
         ]
+    )
+
+
+def angles(x):
+    return 3 * np.tanh(x)
+
+
+def unit_vectors(x):
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def in_a_chart(dtype, seed):
+    """A flow of the sphere as one of zenith and azimuth."""
+    chart = bijectors.SphericalCoordinates(dtype=dtype)
+    sphere = bijectors.SphereFlow(hidden_units=(8,), context_size=2, dtype=dtype, seed=seed)
+    return tfb.Chain([tfb.Invert(chart), sphere, chart])
+
+
+def blocks(dtype, seed):
+    """A plane and an angle, given a point of it."""
+    options = {"hidden_units": (8,), "dtype": dtype, "seed": seed}
+    return bijectors.ConditionalBlocks(
+        [
+            bijectors.RealNVP(2, context_size=1, **options),
+            bijectors.CircularAutoregressive(1, context_size=3, **options),
+        ],
+        "e2+c",
+        context_size=1,
+        dtype=dtype,
+        seed=seed,
     )
 
 
@@ -293,6 +329,50 @@ CASES = {
         why_room="the solver keeps errors to its tolerance, not to rounding",
         perturbation=0.1,
     ),
+    "CircularCoupling": Case(
+        lambda dtype, seed: bijectors.CircularCoupling(3, num_bins=4, hidden_units=(8,), dtype=dtype, seed=seed),
+        3,
+        points=angles,
+    ),
+    "CircularAutoregressive, one angle": Case(
+        lambda dtype, seed: bijectors.CircularAutoregressive(1, hidden_units=(8,), dtype=dtype, seed=seed),
+        1,
+        points=angles,
+        no_gradient=("kernel", "bias_0"),
+        why_no_gradient="No unit that counts may see the only angle.",
+    ),
+    "CircularAutoregressive, context": Case(
+        lambda dtype, seed: bijectors.CircularAutoregressive(
+            3, [2, 0, 1], num_bins=4, context_size=2, hidden_units=(16,), dtype=dtype, seed=seed
+        ),
+        3,
+        2,
+        points=angles,
+    ),
+    "SphereFlow": Case(
+        lambda dtype, seed: bijectors.SphereFlow(hidden_units=(8,), dtype=dtype, seed=seed),
+        3,
+        points=unit_vectors,
+        unit_vectors=True,
+        why_bounded="tests/test_sphere.py looks at the poles",
+    ),
+    "SphereFlow, context": Case(
+        lambda dtype, seed: bijectors.SphereFlow(4, 4.0, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed),
+        3,
+        2,
+        points=unit_vectors,
+        unit_vectors=True,
+        why_bounded="tests/test_sphere.py looks at the poles",
+    ),
+    "SphericalCoordinates": Case(in_a_chart, 2, 2, points=lambda x: np.array([1.5, 0.0]) + np.tanh(x)),
+    "Simplex": Case(
+        lambda dtype, seed: tfb.Chain(
+            [tfb.Invert(bijectors.Simplex(2, dtype=dtype)), bijectors.Simplex(2, dtype=dtype)]
+        ),
+        2,
+        why_bounded="shares are between 0 and 1; tests/test_product.py looks at these",
+    ),
+    "ConditionalBlocks": Case(blocks, 3, 1, points=angles),
     "Embedded": Case(
         lambda dtype, seed: bijectors.Embedded(
             tfb.Chain(
@@ -327,6 +407,6 @@ def built(name, dtype):
 def events(case, dtype, shape=(4,), seed=1):
     """Normal events of batch shape `shape`, and a context of the same batch shape or None."""
     generator = np.random.default_rng(seed)
-    x = tf.constant(generator.normal(size=(*shape, case.event_size)), dtype)
+    x = tf.constant(case.points(generator.normal(size=(*shape, case.event_size))), dtype)
     context = tf.constant(generator.normal(size=(*shape, case.context_size)), dtype) if case.context_size else None
     return x, context

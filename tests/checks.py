@@ -40,10 +40,17 @@ def log_det_is_that_of_the_jacobian(case, bijector, dtype):
             tape.watch(x)
             y = call(bijector, method, x, context)
         jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+        if case.unit_vectors:
+            jacobian = np.einsum("nia,nij,njb->nab", tangents(y), jacobian, tangents(x))
         expected = np.linalg.slogdet(jacobian)[1]
         got = call(bijector, f"{method}_log_det_jacobian", x, context)
         # A determinant of D x D is a sum of many products.
         assert_close(case, got, expected, dtype, room=10 * case.event_size)
+
+
+def tangents(x):
+    """Two orthonormal vectors at right angles to every unit vector of `[n, 3]`, as columns: `[n, 3, 2]`."""
+    return np.linalg.svd(np.asarray(x)[:, :, np.newaxis])[0][:, :, 1:]
 
 
 def log_dets_are_opposite(case, bijector, dtype):
@@ -159,6 +166,8 @@ def xla_equals_eager(case, bijector, dtype):
 
 def extreme_input_is_safe(case, bijector, dtype):
     """No NaN for any finite input, no infinity for any up to 1e15, in value and in gradient."""
+    if case.why_bounded:
+        return
     _, context = events(case, dtype)
     for size in (0.0, 1e-38, 1e-30, 1e4, 1e15, 1e30):
         signs = np.resize([1.0, -1.0, 1.0, 1.0, -1.0], (4, case.event_size))

@@ -22,6 +22,7 @@ ORDER = [
     "transformers",
     "conditioners",
     "bijectors",
+    "distributions",
     "flows",
     "saving",
     "model",

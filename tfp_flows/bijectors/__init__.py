@@ -3,6 +3,8 @@
 from tfp_flows.bijectors.actnorm import ActNorm, Standardize
 from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, NeuralSplineAutoregressive
 from tfp_flows.bijectors.bijector import Bijector
+from tfp_flows.bijectors.circular import CircularAutoregressive, CircularCoupling
+from tfp_flows.bijectors.conditional_blocks import ConditionalBlocks
 from tfp_flows.bijectors.continuous import Continuous
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
@@ -11,6 +13,8 @@ from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
 from tfp_flows.bijectors.residual import Residual
+from tfp_flows.bijectors.simplex import Simplex
+from tfp_flows.bijectors.sphere import SphereFlow, SphericalCoordinates
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -18,6 +22,9 @@ __all__ = [
     "ActNorm",
     "Bijector",
     "Continuous",
+    "CircularAutoregressive",
+    "CircularCoupling",
+    "ConditionalBlocks",
     "Coupling",
     "DiagonalAffine",
     "Elementwise",
@@ -35,6 +42,9 @@ __all__ = [
     "Radial",
     "RealNVP",
     "Residual",
+    "Simplex",
+    "SphereFlow",
+    "SphericalCoordinates",
     "Standardize",
     "StandardizedContext",
     "Sylvester",

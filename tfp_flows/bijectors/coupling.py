@@ -75,6 +75,8 @@ class Coupling(Bijector):
     [1.0, 1.0, 1.0, 1.0, 1.0]
     """
 
+    _network = MLP  # what is made where no conditioner is given
+
     def __init__(
         self,
         event_size,
@@ -96,7 +98,7 @@ class Coupling(Bijector):
         self._order = np.argsort(np.concatenate([self._unchanged, self._transformed]))
         self._shape = (transformer.num_parameters, len(self._transformed))
         if conditioner is None:
-            conditioner = MLP(
+            conditioner = self._network(
                 len(self._unchanged),
                 self._shape[0] * self._shape[1],
                 hidden_units,

@@ -3,6 +3,7 @@
 from tfp_flows.conditioners.lipschitz import LipschitzMLP
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.conditioners.mlp import MLP, ResidualMLP
+from tfp_flows.conditioners.periodic import PeriodicMLP
 from tfp_flows.conditioners.velocity import Velocity
 
-__all__ = ["MADE", "MLP", "LipschitzMLP", "ResidualMLP", "Velocity"]
+__all__ = ["MADE", "MLP", "LipschitzMLP", "PeriodicMLP", "ResidualMLP", "Velocity"]

@@ -5,6 +5,7 @@ from tfp_flows.datasets.epochs import shuffled
 from tfp_flows.datasets.gravitational_waves import GravitationalWaves
 from tfp_flows.datasets.linear_gaussian import LinearGaussian
 from tfp_flows.datasets.planar_set import PlanarSet
+from tfp_flows.datasets.showers import Showers
 from tfp_flows.datasets.simulator import simulator
 from tfp_flows.datasets.tables import geyser, quakes
 from tfp_flows.datasets.two_dimensional import (
@@ -33,4 +34,5 @@ __all__ = [
     "LinearGaussian",
     "GravitationalWaves",
     "CosmicRays",
+    "Showers",
 ]

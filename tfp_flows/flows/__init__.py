@@ -5,6 +5,7 @@ The arguments they share are described in `tfp_flows.flows.flow`.
 """
 
 from tfp_flows.flows.continuous import continuous, with_solver
+from tfp_flows.flows.manifolds import product, sphere, torus
 from tfp_flows.flows.vectors import (
     gaussian,
     gaussianization,
@@ -37,4 +38,7 @@ __all__ = [
     "gaussian",
     "continuous",
     "with_solver",
+    "torus",
+    "sphere",
+    "product",
 ]

@@ -6,6 +6,7 @@ Everywhere `flow` is a `FlowModel` or a `tfd.Distribution`, and `context` what i
 from tfp_flows.inference.coverage import Coverage, Ranks, coverage, expected_coverage, rank_statistics
 from tfp_flows.inference.expectation import entropy, expectation, kl, moments
 from tfp_flows.inference.importance import ImportanceSample, importance_sample, pareto_shape
+from tfp_flows.inference.manifolds import manifold_coverage, von_mises_fisher
 from tfp_flows.inference.variational import fit_reverse_kl, reverse_kl
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "expected_coverage",
     "Ranks",
     "rank_statistics",
+    "manifold_coverage",
+    "von_mises_fisher",
     "expectation",
     "moments",
     "entropy",

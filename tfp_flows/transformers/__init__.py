@@ -2,6 +2,7 @@
 
 from tfp_flows.transformers.affine import Additive, Affine
 from tfp_flows.transformers.bump import Bump
+from tfp_flows.transformers.circular_spline import CircularSpline
 from tfp_flows.transformers.cubic_spline import CubicSpline
 from tfp_flows.transformers.linear_spline import LinearSpline
 from tfp_flows.transformers.logistic_mixture import LogisticMixture
@@ -16,6 +17,7 @@ __all__ = [
     "LinearSpline",
     "QuadraticSpline",
     "CubicSpline",
+    "CircularSpline",
     "LogisticMixture",
     "Bump",
     "Transformer",
