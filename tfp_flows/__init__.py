@@ -3,6 +3,7 @@
 from tfp_flows import transformers
 from tfp_flows import conditioners
 from tfp_flows import bijectors
+from tfp_flows import distributions
 from tfp_flows import flows
 from tfp_flows.context import condition
 from tfp_flows.model import FlowModel
@@ -15,6 +16,7 @@ __all__ = [
     "transformers",
     "conditioners",
     "bijectors",
+    "distributions",
     "flows",
     "condition",
     "FlowModel",

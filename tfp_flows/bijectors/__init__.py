@@ -6,9 +6,13 @@ from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
 from tfp_flows.bijectors.gaussianization import Gaussianization
+from tfp_flows.bijectors.image_coupling import ImageCoupling
+from tfp_flows.bijectors.invertible_convolution import InvertibleConvolution
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
+from tfp_flows.bijectors.multi_scale import MultiScale
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.squeeze import Squeeze
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -22,15 +26,19 @@ __all__ = [
     "Gaussianization",
     "Householder",
     "IAF",
+    "ImageCoupling",
+    "InvertibleConvolution",
     "LULinear",
     "MAF",
     "MaskedAutoregressive",
+    "MultiScale",
     "NeuralSplineAutoregressive",
     "NeuralSplineCoupling",
     "NICE",
     "Planar",
     "Radial",
     "RealNVP",
+    "Squeeze",
     "Standardize",
     "StandardizedContext",
     "Sylvester",

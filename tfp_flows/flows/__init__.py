@@ -4,6 +4,7 @@ Every function returns a `tfd.TransformedDistribution` of a `tfb.Chain`; the cha
 What they share stands in `tfp_flows.flows.flow`.
 """
 
+from tfp_flows.flows.images import glow, realnvp_image
 from tfp_flows.flows.vectors import (
     gaussian,
     gaussianization,
@@ -30,4 +31,6 @@ __all__ = [
     "sylvester",
     "gaussianization",
     "gaussian",
+    "realnvp_image",
+    "glow",
 ]
