@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfp_flows._arguments import check_image_shape
 from tfp_flows.bijectors.bijector import Bijector
+from tfp_flows.bijectors.coupling import take
 from tfp_flows.conditioners.convolutional import ConvNet
 
 
@@ -142,13 +143,13 @@ class ImageCoupling(Bijector):
     def _split(self, event):
         """What passes, and what is transformed: channels, or the image with zeros in place of the other pixels."""
         if self._by_channel:
-            return tf.gather(event, self._unchanged, axis=-1), tf.gather(event, self._transformed, axis=-1)
+            return take(event, self._unchanged), take(event, self._transformed)
         zero = tf.zeros([], self.dtype)
         return tf.where(self.mask, event, zero), tf.where(self.mask, zero, event)
 
     def _join(self, a, b):
         if self._by_channel:
-            return tf.gather(tf.concat([a, b], -1), self._order, axis=-1)
+            return take(tf.concat([a, b], -1), self._order)
         return tf.where(self.mask, a, b)
 
     def _theta(self, a, context):
