@@ -2,7 +2,8 @@
 
 python examples/digits.py --seconds 120 --output out
 
-Every model is trained for so many seconds on 1350 digits, and stopped where 150 others say; 297 more are looked at once.
+Every model is trained for so many seconds on 1350 digits, and its best weights are those that 150 others say are best.
+The last 297 are looked at once.
 """
 
 import argparse
@@ -101,15 +102,16 @@ def tiled(images, columns):
 
 def draw(model, images, path):
     """Samples at three temperatures, the training digits nearest to samples, and interpolations."""
+    shape = images.shape[1:]
     figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
     pictures = {}
     for temperature in (0.5, 0.7, 1.0):
         samples = model.distribution.sample_at_temperature([64], temperature, seed=1)
         pictures[f"samples, temperature {temperature}"] = tiled(samples, 8)
-    pairs = np.stack([samples[:32], images[nearest(samples[:32], images)]], 1).reshape(64, *SHAPE)
+    pairs = np.stack([samples[:32], images[nearest(samples[:32], images)]], 1).reshape(64, *shape)
     pictures["samples, each beside its nearest digit"] = tiled(pairs, 8)
     paths = tff.inference.interpolate(model, images[:8], images[8:16], num=8)
-    pictures["from digit to digit"] = tiled(np.swapaxes(paths, 0, 1).reshape(64, *SHAPE), 8)
+    pictures["from digit to digit"] = tiled(np.swapaxes(paths, 0, 1).reshape(64, *shape), 8)
     for axis, (title, picture) in zip(axes, pictures.items(), strict=True):
         axis.imshow(picture, cmap="gray_r")
         axis.set(title=title, xticks=[], yticks=[])

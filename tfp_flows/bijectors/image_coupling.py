@@ -52,8 +52,8 @@ class ImageCoupling(Bijector):
     Both directions cost one pass of the conditioner θ. Where whole channels pass (a mask that is the same at every
     pixel), θ sees those channels and gives the parameters of the others; else it sees the whole image with zeros at b.
 
-    Shapes: z and x `[..., H, W, C]`, context `[..., context_size]` or `[..., *context_shape]`, log-determinants `[...]`,
-    in nats.
+    Shapes: z and x `[..., H, W, C]`, context `[..., context_size]` or `[..., *context_shape]`, log-determinants
+    `[...]`, in nats.
 
     Arguments:
       image_shape: `[H, W, C]`.
@@ -187,7 +187,7 @@ class ImageCoupling(Bijector):
         if output.shape != (1, height, width, num_parameters * channels):
             raise ValueError(
                 f"`{self.name}` expected a conditioner that maps shape {tuple(image.shape)} to (1, {height}, {width}, "
-                f"{num_parameters} * {channels}), for {num_parameters} parameters a coordinate and {channels} channels. "
+                f"{num_parameters} * {channels}), for {num_parameters} parameters a coordinate of {channels} channels. "
                 f"Received: output shape {tuple(output.shape)}"
             )
         if self.dtype == tf.float64 and output.dtype != tf.float64:

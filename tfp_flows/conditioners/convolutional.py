@@ -169,9 +169,7 @@ class ConvNet(keras.layers.Layer):
             layer.build((None, *self.context_shape))
             return layer
         channels = self.context_shape[-1] * self._context_block**2
-        layer = keras.layers.Conv2D(
-            self.hidden_channels, 3, padding="same", kernel_initializer=initializer, **options
-        )
+        layer = keras.layers.Conv2D(self.hidden_channels, 3, padding="same", kernel_initializer=initializer, **options)
         layer.build((None, None, None, channels))
         return layer
 

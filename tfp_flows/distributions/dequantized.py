@@ -37,22 +37,23 @@ class NoiseGivenData(tfd.TransformedDistribution):
 class Dequantized(tfd.Distribution):
     """A distribution of integers 0, ..., K - 1 made by a continuous one on [0, 1]: P(x) = ∫ p((x + u) / K) K^-D du.
 
-    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x), so that the negative of
-    its mean, in bits, is what a lossless compression of the data with this model needs at most:
+    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x), so that a lossless coder
+    with this model needs at most the negative of its mean, in bits, for each x:
 
       log P(x) ≥ E_q[ log p((x + u) / K) - D log K - log q(u|x) ],
 
-    by one draw of u. q is uniform, or a flow that learns, trained with p by the same bound: the better it knows where in
-    a cell p has its mass, the closer the bound. With `num_samples` draws the bound is the logarithm of the mean of
-    exp(...) over them (importance weighted): it grows with the number of draws, towards log P(x).
+    estimated by one draw of u. q is uniform, or a flow that is trained with p by the same bound: the better it knows
+    where in a cell p has its mass, the closer the bound. With `num_samples` draws it is the logarithm of the mean of
+    exp(...) over them (importance weighted), whose expectation grows with the number of draws, towards log P(x).
 
-    `log_prob` draws its noise from a fixed seed: the same x in the same batch has the same value. `training_log_prob` is
-    the bound of one draw from a seed of its own, for training, where every step wants fresh noise.
+    `log_prob` draws its noise from a fixed seed: the same x in the same batch has the same value.
+    `training_log_prob` is the bound of one draw from the seed it is given, for training, where every step wants fresh
+    noise.
 
-    What p has outside of [0, 1] is lost: probabilities then sum to less than one. `sample` draws from p and takes the
+    What p has outside of [0, 1]^D is lost: probabilities then sum to less than one. `sample` draws from p and takes the
     cell it falls into; what falls outside is taken into the outermost one.
 
-    Shapes: x `[..., *event_shape]` of integers, `log_prob` `[...]`, in nats. Where p takes a context it is given as to p.
+    Shapes: x `[..., *event_shape]` of integers, `log_prob` `[...]`, in nats. Contexts are given as to p.
 
     Arguments:
       distribution: p, a `tfd.Distribution` on [0, 1]^D, such as `tff.flows.glow`.
@@ -84,21 +85,20 @@ class Dequantized(tfd.Distribution):
             noise = NoiseGivenData(noise.distribution, noise.bijector)
         if noise is not None and noise.event_shape != distribution.event_shape:
             raise ValueError(
-                f"Expected noise of event shape {tuple(distribution.event_shape)}. "
-                f"Received: {tuple(noise.event_shape)}"
+                f"Expected noise of event shape {tuple(distribution.event_shape)}. Received: {tuple(noise.event_shape)}"
             )
         if dtype is None:
             dtype = tf.uint8 if num_values <= 256 else tf.int32
         if not tf.as_dtype(dtype).is_integer or num_values - 1 > tf.as_dtype(dtype).max:
             raise ValueError(f"Expected an integer dtype that holds {num_values - 1}. Received: dtype={dtype!r}")
-        parameters = dict(
-            distribution=distribution,
-            num_values=num_values,
-            noise=noise,
-            num_samples=num_samples,
-            dtype=tf.as_dtype(dtype),
-            name=name,
-        )
+        parameters = {
+            "distribution": distribution,
+            "num_values": num_values,
+            "noise": noise,
+            "num_samples": num_samples,
+            "dtype": tf.as_dtype(dtype),
+            "name": name,
+        }
         self.distribution = distribution
         self.num_values = num_values
         self.noise = noise
@@ -162,7 +162,7 @@ class Dequantized(tfd.Distribution):
         return self.quantize(bijector.forward(temperature * z, **kwargs.get("bijector_kwargs", {})))
 
     def _call_sample_n(self, sample_shape, seed, **kwargs):
-        # In place of `_sample_n`, as in `tfd.TransformedDistribution`: the shape is whole, which a context's batch needs.
+        # In place of `_sample_n`, as in `tfd.TransformedDistribution`: a context's batch needs the shape as it came.
         return self.quantize(self.distribution.sample(sample_shape, seed=seed, **kwargs))
 
     def _as_numbers(self, x):

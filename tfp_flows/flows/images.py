@@ -12,13 +12,12 @@ alpha: the flow models logit(α + (1 - 2α) x) for images x in [0, 1], as `tff.d
 context_shape: of a context that is an image: `[k H, k W, channels]`; none by default.
 """
 
-import functools
-
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_flows import bijectors, transformers
 from tfp_flows._arguments import check_image_shape, check_positive_integers, split_seed
+from tfp_flows.bijectors.image_coupling import image_mask
 from tfp_flows.flows.flow import flow_of, preset
 
 
@@ -51,7 +50,7 @@ def glow(image_shape, num_levels=2, num_steps=4, hidden_channels=32, alpha=0.05,
             parts += [
                 bijectors.ActNorm(shape, dtype=dtype, name=f"act_norm_{name}_{k}"),
                 bijectors.InvertibleConvolution(shape, dtype=dtype, seed=step_seed, name=f"convolution_{name}_{k}"),
-                coupling_of(shape, mask="channel", dtype=dtype, seed=step_seed, name=f"{name}_{k}", **coupling),
+                _coupling(shape, mask="channel", dtype=dtype, seed=step_seed, name=f"{name}_{k}", **coupling),
             ]
         return parts
 
@@ -85,18 +84,18 @@ def realnvp_image(image_shape, num_levels=2, hidden_channels=32, alpha=0.05, **o
             if mask == "channel" and masks[k - 1] != mask:
                 parts.append(bijectors.Squeeze(shape, dtype=dtype, name=f"squeeze_{name}"))
                 shape = parts[-1].base_shape
-            mask = bijectors.image_coupling.image_mask(mask, tuple(shape))
-            coupling_part = functools.partial(coupling_of, shape, dtype=dtype, seed=step_seed, name=f"{name}_{k}")
+            mask = image_mask(mask, tuple(shape))
+            mask = ~mask if k % 2 else mask
             parts += [
                 bijectors.ActNorm(shape, dtype=dtype, name=f"act_norm_{name}_{k}"),
-                coupling_part(mask=~mask if k % 2 else mask, **coupling),
+                _coupling(shape, mask=mask, dtype=dtype, seed=step_seed, name=f"{name}_{k}", **coupling),
             ]
         return parts
 
     return _image_flow(level, image_shape, num_levels, alpha, hidden_channels=hidden_channels, **options)
 
 
-def coupling_of(shape, *, transformer=None, name, **coupling):
+def _coupling(shape, *, transformer=None, name, **coupling):
     return bijectors.ImageCoupling(shape, transformer or transformers.Affine(), name=f"coupling_{name}", **coupling)
 
 
@@ -114,8 +113,9 @@ def _image_flow(level, image_shape, num_levels, alpha, **options):
             levels.append(tfb.Chain(parts, name=f"level_{k}"))
             height, width, channels = levels[-1].inverse_event_shape(shape)
             shape = [height, width, channels // 2]
+        standardize = bijectors.Standardize(image_shape, dtype=dtype)
         return [
-            _to_the_unit_interval(alpha, dtype) if alpha is not None else bijectors.Standardize(image_shape, dtype=dtype),
+            standardize if alpha is None else _to_the_unit_interval(alpha, dtype),
             bijectors.MultiScale(levels, seed=seed, name="multi_scale"),
             bijectors.DiagonalAffine(event_size, context_size=context_size, dtype=dtype, seed=seed, name="base_scale"),
         ]
