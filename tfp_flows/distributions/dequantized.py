@@ -37,8 +37,8 @@ class NoiseGivenData(tfd.TransformedDistribution):
 class Dequantized(tfd.Distribution):
     """A distribution of integers 0, ..., K - 1 made by a continuous one on [0, 1]: P(x) = ∫ p((x + u) / K) K^-D du.
 
-    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x), so that a lossless coder
-    with this model needs at most the negative of its mean, in bits, for each x:
+    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x); a lossless coder with this
+    model needs, on average, at most its negative, in bits:
 
       log P(x) ≥ E_q[ log p((x + u) / K) - D log K - log q(u|x) ],
 
