@@ -169,14 +169,14 @@ class ImageCoupling(Bijector):
 
     def adapt(self, x, context=None):
         """Lets the conditioner start from data, `[n, H, W, C]`, where it has normalized layers: see `ConvNet`."""
-        if not self.is_adapted:
+        if isinstance(self.conditioner, ConvNet):
             x, context = self._checked(tf.cast(x, self.dtype), context, 3)
             self.conditioner.adapt(*self._as_rows(self._split(x)[0], context))
 
     @property
     def is_adapted(self):
         """Whether the conditioner has nothing, or nothing more, to take from data."""
-        return getattr(self.conditioner, "is_adapted", True)
+        return not isinstance(self.conditioner, ConvNet) or self.conditioner.is_adapted
 
     def _check_conditioner(self, layer):
         """Builds the user's own layer by calling it on one image, and checks what comes out."""

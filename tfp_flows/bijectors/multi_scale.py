@@ -40,7 +40,13 @@ class MultiScale(Bijector):
     """
 
     def __init__(self, levels, *, seed=None, validate_args=False, name=None):
-        image_shape, dtype = _first_part(levels[0]).event_shape, _first_part(levels[0]).dtype
+        first = _first_part(levels[0])
+        if not isinstance(first, Bijector):
+            raise ValueError(
+                "Expected the part next to the data to have an `event_shape`, as the bijectors of this package have. "
+                f"Received: {first}"
+            )
+        image_shape, dtype = first.event_shape, first.dtype
         context_shape = next(filter(None, map(context_shape_of, levels)), None)
         super().__init__(
             image_shape,

@@ -85,20 +85,17 @@ class ConvNet(keras.layers.Layer):
 
         width, channels = hidden_channels, self.image_shape[-1]
         seeds = iter(split_seed(self.seed, 1 + 3 * num_hidden_layers))
-        self.input_layers, self.hidden_layers, self.context_layers = [], [], []
-        if num_hidden_layers:
-            self.input_layers.append(self._convolution("input", channels, 3, next(seeds), dtype=self.variable_dtype))
+        self.blocks, self.context_layers = [], []
         for k in range(num_hidden_layers):
-            if self.context_shape is not None:
-                self.context_layers.append(self._context_layer(f"context_{k}", next(seeds)))
             if k == 0:
-                continue
-            if residual:
-                block = [self._convolution(f"inner_{k}", width, 3, next(seeds))]
-                block.append(self._convolution(f"outer_{k}", width, 3, next(seeds)))
+                block = [self._convolution("input", channels, 3, next(seeds), dtype=self.variable_dtype)]
+            elif residual:
+                block = [self._convolution(f"{part}_{k}", width, 3, next(seeds)) for part in ("inner", "outer")]
             else:
                 block = [self._convolution(f"hidden_{k}", width, 1, next(seeds))]
-            self.hidden_layers.append(block)
+            self.blocks.append(block)
+            if self.context_shape is not None:
+                self.context_layers.append(self._context_layer(f"context_{k}", next(seeds)))
         output = keras.layers.Conv2D(
             output_channels, 3, padding="same", kernel_initializer="zeros", name="output", dtype=self.dtype_policy
         )
@@ -124,23 +121,23 @@ class ConvNet(keras.layers.Layer):
     @property
     def is_adapted(self):
         """Whether no layer is left that `adapt` would set."""
-        layers = [*self.input_layers, *(layer for block in self.hidden_layers for layer in block)]
-        return all(layer.is_adapted for layer in layers if isinstance(layer, _NormalizedConvolution))
+        layers = [layer for block in self.blocks for layer in block]
+        return self.normalization is None or all(layer.is_adapted for layer in layers)
 
     def _run(self, x, context, apply):
         """The network, with `apply(layer, h)` for every convolution."""
-        if self.context_layers and self._context_block > 1:
+        if self._context_block > 1:
             context = tf.nn.space_to_depth(context, self._context_block)
         h = x
-        for k, block in enumerate([self.input_layers, *self.hidden_layers] if self.input_layers else []):
+        for k, block in enumerate(self.blocks):
             before = h
             for layer in block:
-                h = apply(layer, h if k == 0 else self.activation(h))
-            if k > 0 and self.residual:
-                h = before + h
+                h = apply(layer, self.activation(h) if k else h)
+            if k and self.residual:
+                h = before + tf.cast(h, before.dtype)
             if self.context_layers:
                 h = h + tf.cast(self.context_layers[k](context), h.dtype)
-        return apply(self.output_layer, self.activation(h) if self.input_layers else h)
+        return apply(self.output_layer, self.activation(h) if self.blocks else h)
 
     def _convolution(self, name, input_channels, kernel_size, seed, **kwargs):
         """A built convolution to the hidden width, padded with zeros, of He's normal weights."""

@@ -37,8 +37,8 @@ class NoiseGivenData(tfd.TransformedDistribution):
 class Dequantized(tfd.Distribution):
     """A distribution of integers 0, ..., K - 1 made by a continuous one on [0, 1]: P(x) = ∫ p((x + u) / K) K^-D du.
 
-    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x); a lossless coder with this
-    model needs, on average, at most its negative, in bits:
+    The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x); its negative, in bits,
+    is what a lossless coder with this model needs at most, on average:
 
       log P(x) ≥ E_q[ log p((x + u) / K) - D log K - log q(u|x) ],
 
@@ -121,10 +121,13 @@ class Dequantized(tfd.Distribution):
 
     def _bound(self, x, seed, num_samples, **kwargs):
         x, is_inside = self._as_numbers(x)
-        seeds = tf.unstack(tf.random.split(stateless_seed(seed), num_samples))
-        # A loop, and not one batch of all draws, for the memory of many draws is that of one.
-        terms = [self._term(x, seed, **kwargs) for seed in seeds]
-        bound = terms[0] if num_samples == 1 else tf.reduce_logsumexp(terms, 0) - math.log(num_samples)
+        seeds = tf.random.split(stateless_seed(seed), num_samples)
+        if num_samples == 1:
+            bound = self._term(x, seeds[0], **kwargs)
+        else:
+            # A loop, and not one batch of all draws: many then need no more memory than one.
+            terms = tf.map_fn(lambda seed: self._term(x, seed, **kwargs), seeds, fn_output_signature=x.dtype)
+            bound = tf.reduce_logsumexp(terms, 0) - math.log(num_samples)
         return tf.where(is_inside, bound, tf.constant(-math.inf, bound.dtype))
 
     def _term(self, x, seed, **kwargs):
@@ -173,7 +176,7 @@ class Dequantized(tfd.Distribution):
                 f"`{self.name}` expected integers 0, ..., {self.num_values - 1}; for continuous data use the "
                 f"distribution inside it. Received: dtype {x.dtype.name}"
             )
-        if isinstance(x, tf.__internal__.EagerTensor) and tf.size(x):
+        if tf.executing_eagerly() and tf.size(x):
             smallest, largest = np.min(x), np.max(x)
             if smallest < 0 or largest >= self.num_values:
                 raise ValueError(
