@@ -106,7 +106,7 @@ def draw(model, images, path):
     figure, axes = plt.subplots(1, 5, figsize=(15, 3.4), layout="constrained")
     pictures = {}
     for temperature in (0.5, 0.7, 1.0):
-        samples = model.distribution.sample_at_temperature([64], temperature, seed=1)
+        samples = model.sample(64, seed=1, temperature=temperature)
         pictures[f"samples, temperature {temperature}"] = tiled(samples, 8)
     pairs = np.stack([samples[:32], images[nearest(samples[:32], images)]], 1).reshape(64, *shape)
     pictures["samples, each beside its nearest digit"] = tiled(pairs, 8)

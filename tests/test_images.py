@@ -360,6 +360,7 @@ def test_conditional_integers():
     np.testing.assert_allclose(images.log_prob(samples, **arguments), bound.log_prob(samples), rtol=1e-5)
     assert np.any(images.log_prob(samples, **context_arguments(images, contexts[::-1])) != bound.log_prob(samples))
     cold = images.sample_at_temperature([2, 3], 0.5, seed=1, **arguments)
+    np.testing.assert_array_equal(bound.sample_at_temperature(2, 0.5, seed=1), cold)
     assert cold.shape == (2, 3, 4, 4, 1)
 
 
@@ -376,10 +377,16 @@ def test_flow_model_trains_saves_and_serves_integers(tmp_path):
     model = tff.FlowModel(grey(noise))
     model.compile(keras.optimizers.Adam(0.01), metrics=["bits_per_dim"], steps_per_execution=1, jit_compile=False)
     x = np.random.default_rng(0).integers(100, 120, [64, 4, 4, 1]).astype("uint8")
+    assert not model.is_conditional
     history = model.fit(x, batch_size=32, epochs=15, verbose=0).history
+    act_norms = [part for part in model.distribution.distribution.submodules if type(part).__name__ == "ActNorm"]
+    assert act_norms and all(part.is_adapted for part in act_norms)
     assert history["loss"][-1] < history["loss"][0] - 5
     np.testing.assert_allclose(history["bits_per_dim"], np.array(history["loss"]) / (16 * np.log(2)), rtol=1e-4)
-    assert not model.is_conditional
+    with pytest.raises(ValueError, match="Received: values from"):
+        tff.FlowModel(tff.distributions.Dequantized(grey().distribution, 17)).fit(x)
+    with pytest.raises(TypeError, match="dtype float32"):
+        tff.FlowModel(grey()).fit(x.astype("float32"))
 
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -390,6 +397,8 @@ def test_flow_model_trains_saves_and_serves_integers(tmp_path):
     served = tf.saved_model.load(str(tmp_path / "served"))
     np.testing.assert_allclose(served.log_prob(tf.constant(x[:5])), model.log_prob(x[:5]), rtol=1e-5)
     assert served.sample(tf.constant(3), tf.constant(1)).dtype == tf.uint8
+    cold = model.sample(3, seed=1, temperature=0.5)
+    np.testing.assert_array_equal(cold, model.distribution.sample_at_temperature(3, 0.5, seed=1))
 
 
 @pytest.mark.parametrize(
