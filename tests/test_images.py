@@ -257,7 +257,8 @@ ALL_BINARY = np.array(list(itertools.product([0, 1], repeat=4)), "uint8").reshap
 
 
 def binary(noise=None, **options):
-    flow = perturbed(tff.flows.glow([2, 2, 1], 1, alpha=1e-4, **SMALL), 0.5)
+    # With so small an alpha no probability is outside of [0, 1].
+    flow = perturbed(tff.flows.glow([2, 2, 1], 1, alpha=1e-4, **SMALL), 0.2)
     return tff.distributions.Dequantized(flow, 2, noise, **options)
 
 
@@ -272,15 +273,17 @@ def test_probabilities_of_all_binary_images_sum_to_one_within_the_bound(make_noi
     images = binary(make_noise())
     many = np.broadcast_to(ALL_BINARY, [4000, *ALL_BINARY.shape])
     draws = np.asarray(tf.function(images.log_prob, autograph=False)(many), np.float64)
-    probabilities = np.exp(draws).mean(0)
-    error = np.exp(draws).std(0).max() / np.sqrt(len(draws))
-    assert abs(probabilities.sum() - 1) < 10 * error < 0.3
+    if images.noise is None:  # under learned noise, which has little in the corners of a cell, the variance is infinite
+        sums = np.exp(draws).sum(1)
+        error = sums.std() / np.sqrt(len(sums))
+        assert abs(sums.mean() - 1) < 5 * error < 0.1
 
     def total(num_samples):
         log_mean = np.log(np.exp(draws).reshape(-1, num_samples, 16).mean(1))
         return np.exp(log_mean.mean(0)).sum()
 
-    assert total(1) < total(8) < total(40) < total(400) < 1 + error
+    assert 0.3 < total(1) < total(8) < total(40) < total(400) < 1.05
+    assert total(400) > 0.95
     # The one that is built in is the same bound.
     built_in = np.mean([images.log_prob(many[:100], num_samples=8, seed=seed) for seed in range(3)], (0, 1))
     assert abs(np.exp(built_in).sum() - total(8)) < 0.1
