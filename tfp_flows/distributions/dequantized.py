@@ -5,13 +5,16 @@ import math
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import transformed_distribution
 from tensorflow_probability.python.internal import parameter_properties
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
 from tfp_flows.context import context_arguments, walk
 
 
-class NoiseGivenData(tfd.TransformedDistribution):
+# TFP's class with the underscore is the one that holds bijectors with weights; of the other TensorFlow takes the parts
+# for plain tensors, and finds no variables.
+class NoiseGivenData(transformed_distribution._TransformedDistribution):
     """A flow q(u|x) whose context x is the data and not the context of the whole; `Dequantized` makes it.
 
     Arguments: those of `tfd.TransformedDistribution`.
@@ -116,6 +119,10 @@ class Dequantized(tfd.Distribution):
         """The bound of one draw with noise from `seed`, `[2]` integers: see the class."""
         return self._bound(x, seed, 1, **kwargs)
 
+    def _call_log_prob(self, value, name, **kwargs):
+        self._check_integers(value)  # TFP would make integers of NumPy's floats in silence
+        return super()._call_log_prob(value, name, **kwargs)
+
     def _log_prob(self, x, num_samples=None, seed=(0, 0), **kwargs):
         return self._bound(x, seed, self.num_samples if num_samples is None else num_samples, **kwargs)
 
@@ -183,12 +190,8 @@ class Dequantized(tfd.Distribution):
 
     def _as_numbers(self, x):
         """x as floats, those outside of 0, ..., K - 1 brought inside; and whether all of an event are inside."""
+        self._check_integers(x)
         x = tf.convert_to_tensor(x)
-        if not x.dtype.is_integer:
-            raise TypeError(
-                f"`{self.name}` expected integers 0, ..., {self.num_values - 1}; for continuous data use the "
-                f"distribution inside it. Received: dtype {x.dtype.name}"
-            )
         if tf.executing_eagerly() and tf.size(x):
             smallest, largest = np.min(x), np.max(x)
             if smallest < 0 or largest >= self.num_values:
@@ -199,6 +202,14 @@ class Dequantized(tfd.Distribution):
         numbers = tf.cast(x, self.distribution.dtype)
         inside = tf.clip_by_value(numbers, 0, self.num_values - 1)
         return inside, tf.reduce_all(numbers == inside, tf.range(-self.event_shape.rank, 0))
+
+    def _check_integers(self, x):
+        dtype = tf.as_dtype(x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype)
+        if not dtype.is_integer:
+            raise TypeError(
+                f"`{self.name}` expected integers 0, ..., {self.num_values - 1}; for continuous data use the "
+                f"distribution inside it. Received: dtype {dtype.name}"
+            )
 
     def _batch_shape(self):
         return self.distribution.batch_shape
