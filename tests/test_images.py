@@ -381,10 +381,10 @@ def test_flow_model_trains_saves_and_serves_integers(tmp_path):
     model.compile(keras.optimizers.Adam(0.01), metrics=["bits_per_dim"], steps_per_execution=1, jit_compile=False)
     x = np.random.default_rng(0).integers(100, 120, [64, 4, 4, 1]).astype("uint8")
     assert not model.is_conditional
-    history = model.fit(x, batch_size=32, epochs=15, verbose=0).history
+    history = model.fit(x, batch_size=32, epochs=10, verbose=0).history
     act_norms = [part for part in model.distribution.distribution.submodules if type(part).__name__ == "ActNorm"]
     assert act_norms and all(part.is_adapted for part in act_norms)
-    assert history["loss"][-1] < history["loss"][0] - 5
+    assert history["loss"][-1] < history["loss"][0] - 2
     np.testing.assert_allclose(history["bits_per_dim"], np.array(history["loss"]) / (16 * np.log(2)), rtol=1e-4)
     with pytest.raises(ValueError, match="Received: values from"):
         tff.FlowModel(tff.distributions.Dequantized(grey().distribution, 17)).fit(x)
@@ -440,7 +440,7 @@ def test_adapt_by_walk_standardizes_what_reaches_the_act_norms():
                 np.testing.assert_allclose(z.mean(0), 0, atol=1e-4)
                 np.testing.assert_allclose(z.std(0), 1, atol=1e-3)
     assert adapted.count("ActNorm") == 2 and adapted.count("ImageCoupling") == 3
-    assert all(part.is_adapted for part in images.submodules if hasattr(part, "is_adapted"))
+    assert all(part.is_adapted for part in images.distribution.submodules if hasattr(part, "adapt"))
 
 
 def test_a_model_can_see_that_convolutions_prefer_plain_graphs_on_a_cpu():
