@@ -1,4 +1,4 @@
-"""The way of data through a composition of bijectors, part after part, from the data to the base."""
+"""The path of data through a composition of bijectors, part by part, from the data to the base."""
 
 import tensorflow as tf
 from tensorflow_probability.python.bijectors import blockwise, chain, invert, joint_map
@@ -6,15 +6,15 @@ from tensorflow_probability.python.bijectors import blockwise, chain, invert, jo
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import context_arguments
 
-# Where a part is no composite tensor, `tfb.Chain(...)` and the like give a `_Chain`, the class `tfb.Chain` derives from.
+# Where a part is no composite tensor, `tfb.Chain(...)` gives a `_Chain`, of which `tfb.Chain` is a subclass; so do others.
 
 
 def walk(bijector, x, context=None, inverted=False):
     """Yields (part, x, context, inverted) for every innermost part, in the order in which data meets them.
 
-    x is what reaches the part, and the context its own, embeddings done. An `inverted` part stands inside a
+    x is what reaches the part; the context is the part's own, after any embedding. An `inverted` part stands inside a
     `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A part is called after it was
-    yielded, with whatever parameters it then has: so a caller can adapt it to x first.
+    yielded, with the parameters it then has, so a caller can adapt it to x first.
 
     It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, and every bijector that has a method `walk` of
     its own, with these arguments. A `ContextBijector` is yielded before what is inside it.
@@ -45,5 +45,5 @@ def walk(bijector, x, context=None, inverted=False):
         return tf.nest.pack_sequence_as(bijector.bijectors, blocks)
     yield bijector, x, context, inverted
     to_base = bijector.forward if inverted else bijector.inverse
-    # A tensor that TFP's cache does not know: parameters may change between two parts.
+    # A new tensor, unknown to TFP's cache: parameters may change between two parts.
     return tf.identity(to_base(x, **context_arguments(bijector, context)))
