@@ -5,6 +5,7 @@ A line is a name and a `Case`: a constructor that takes `dtype` and `seed`, and 
 
 import dataclasses
 import functools
+import math
 import random
 from collections.abc import Callable
 
@@ -20,8 +21,10 @@ from tfp_flows import bijectors, transformers
 @dataclasses.dataclass(frozen=True)
 class Case:
     make: Callable  # (dtype, seed) -> bijector
-    event_size: int
-    context_size: int = 0
+    event_size: int | tuple  # of x, or its shape
+    context_size: int | tuple = 0
+    # The shape of z where it is another; as many numbers as x has.
+    base_shape: tuple | None = None
     starts_as_identity: bool = True
     # Room beyond the contract's 1e-5 (float32) and 1e-10 (float64): a factor, and why it is needed.
     room: float = 1.0
@@ -43,6 +46,31 @@ class Case:
     def __post_init__(self):
         if (self.room != 1.0) != bool(self.why_room) or bool(self.no_gradient) != bool(self.why_no_gradient):
             raise ValueError("Expected a reason beside every exception.")
+
+    @property
+    def event_shape(self):
+        return _as_shape(self.event_size)
+
+    @property
+    def context_shape(self):
+        return _as_shape(self.context_size)
+
+    @property
+    def num_coordinates(self):
+        return math.prod(self.event_shape)
+
+    def shape_for(self, method):
+        """The shape of what one of TFP's methods takes: of z for the two that go forward, of x for the others."""
+        return self.base_shape if self.base_shape and method.startswith("forward") else self.event_shape
+
+    def given(self, x, method):
+        """x in the shape of what the method takes."""
+        batch = tf.shape(x)[: x.shape.rank - len(self.event_shape)]
+        return tf.reshape(x, tf.concat([batch, self.shape_for(method)], 0)) if self.base_shape else x
+
+
+def _as_shape(size):
+    return (size,) if isinstance(size, int) else size
 
 
 def own_conditioner(dtype):
@@ -76,6 +104,30 @@ def embedding(dtype):
     """Any Keras network from a context of size 4 to one of size 2."""
     dense = keras.layers.Dense(2, "tanh", dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(3))
     return keras.Sequential([keras.Input((4,), dtype=dtype), dense])
+
+
+def image_network(dtype):
+    """A conditioner of images of the user's own, of plain Keras layers."""
+    convolution = keras.layers.Conv2D(
+        4, 3, padding="same", activation="tanh", dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(4)
+    )
+    return keras.Sequential([keras.Input((3, 2, 3), dtype=dtype), convolution])
+
+
+def one_scale(image_shape, dtype, seed, **coupling):
+    """A squeeze, an ActNorm, an invertible convolution and a coupling."""
+    squeeze = bijectors.Squeeze(image_shape, dtype=dtype)
+    shape = squeeze.base_shape
+    return tfb.Chain(
+        [
+            squeeze,
+            bijectors.ActNorm(shape, dtype=dtype),
+            bijectors.InvertibleConvolution(shape, dtype=dtype, seed=seed),
+            bijectors.ImageCoupling(
+                shape, transformers.Affine(), "channel", hidden_channels=4, dtype=dtype, seed=seed, **coupling
+            ),
+        ]
+    )
 
 
 def own_chain(dtype, seed):
@@ -388,6 +440,106 @@ CASES = {
         4,
         starts_as_identity=False,
     ),
+    "ActNorm, image": Case(lambda dtype, seed: bijectors.ActNorm([3, 2, 2], dtype=dtype), (3, 2, 2)),
+    "Squeeze": Case(
+        lambda dtype, seed: bijectors.Squeeze([4, 2, 3], dtype=dtype),
+        (4, 2, 3),
+        base_shape=(2, 1, 12),
+        starts_as_identity=False,
+    ),
+    "Squeeze, blocks of 3": Case(
+        lambda dtype, seed: bijectors.Squeeze([3, 3, 1], 3, dtype=dtype),
+        (3, 3, 1),
+        base_shape=(1, 1, 9),
+        starts_as_identity=False,
+    ),
+    "InvertibleConvolution": Case(
+        lambda dtype, seed: bijectors.InvertibleConvolution([3, 2, 4], dtype=dtype, seed=seed),
+        (3, 2, 4),
+        starts_as_identity=False,
+        perturbation=0.1,
+    ),
+    "InvertibleConvolution, one channel": Case(
+        lambda dtype, seed: bijectors.InvertibleConvolution([1, 3, 1], dtype=dtype, seed=seed),
+        (1, 3, 1),
+        starts_as_identity=False,
+    ),
+    "ImageCoupling, checkerboard, odd sizes, one channel": Case(
+        lambda dtype, seed: bijectors.ImageCoupling(
+            [3, 5, 1], transformers.Affine(), hidden_channels=4, dtype=dtype, seed=seed
+        ),
+        (3, 5, 1),
+        perturbation=0.1,
+    ),
+    "ImageCoupling, channels, odd number, context": Case(
+        lambda dtype, seed: bijectors.ImageCoupling(
+            [2, 3, 3], transformers.Affine(), "channel", hidden_channels=4, context_size=2, dtype=dtype, seed=seed
+        ),
+        (2, 3, 3),
+        2,
+        perturbation=0.1,
+    ),
+    "ImageCoupling, residual, weight normalization, context of twice the size": Case(
+        lambda dtype, seed: bijectors.ImageCoupling(
+            [2, 2, 2],
+            transformers.Affine(),
+            hidden_channels=4,
+            residual=True,
+            normalization="weight",
+            context_shape=[4, 4, 1],
+            dtype=dtype,
+            seed=seed,
+        ),
+        (2, 2, 2),
+        (4, 4, 1),
+        perturbation=0.1,
+    ),
+    "ImageCoupling, splines, any mask, ActNorm inside": Case(
+        lambda dtype, seed: bijectors.ImageCoupling(
+            [2, 3, 2],
+            transformers.RationalQuadratic(4),
+            [[[True, False], [False, False], [True, True]], [[False, False], [True, False], [True, False]]],
+            hidden_channels=4,
+            normalization="act",
+            dtype=dtype,
+            seed=seed,
+        ),
+        (2, 3, 2),
+        perturbation=0.1,
+    ),
+    "ImageCoupling, own conditioner, context": Case(
+        lambda dtype, seed: bijectors.ImageCoupling(
+            [3, 2, 4],
+            transformers.Affine(),
+            [True, False, False, True],
+            conditioner=image_network(dtype),
+            context_size=1,
+            dtype=dtype,
+            seed=seed,
+        ),
+        (3, 2, 4),
+        1,
+        starts_as_identity=False,
+        perturbation=0.1,
+    ),
+    "MultiScale, context": Case(
+        lambda dtype, seed: bijectors.MultiScale(
+            [one_scale([4, 4, 1], dtype, seed, context_size=2), one_scale([2, 2, 2], dtype, seed, context_size=2)],
+            seed=seed,
+        ),
+        (4, 4, 1),
+        2,
+        base_shape=(16,),
+        starts_as_identity=False,
+        perturbation=0.05,
+    ),
+    "MultiScale, one level": Case(
+        lambda dtype, seed: bijectors.MultiScale([one_scale([2, 4, 1], dtype, seed)], seed=seed),
+        (2, 4, 1),
+        base_shape=(8,),
+        starts_as_identity=False,
+        perturbation=0.1,
+    ),
     "Chain of ours and TFP's": Case(own_chain, 3, starts_as_identity=False),
 }
 
@@ -407,6 +559,7 @@ def built(name, dtype):
 def events(case, dtype, shape=(4,), seed=1):
     """Normal events of batch shape `shape`, and a context of the same batch shape or None."""
     generator = np.random.default_rng(seed)
-    x = tf.constant(case.points(generator.normal(size=(*shape, case.event_size))), dtype)
-    context = tf.constant(generator.normal(size=(*shape, case.context_size)), dtype) if case.context_size else None
-    return x, context
+    x = tf.constant(case.points(generator.normal(size=(*shape, *case.event_shape))), dtype)
+    if not case.context_size:
+        return x, None
+    return x, tf.constant(generator.normal(size=(*shape, *case.context_shape)), dtype)

@@ -29,8 +29,9 @@ def assert_close(case, got, expected, dtype, room=1.0):
 def round_trip(case, bijector, dtype):
     x, context = events(case, dtype, (16,))
     for there, back in (("forward", "inverse"), ("inverse", "forward")):
-        y = call(bijector, there, x, context)
-        assert_close(case, call(bijector, back, y, context), x, dtype)
+        start = case.given(x, there)
+        y = call(bijector, there, start, context)
+        assert_close(case, call(bijector, back, y, context), start, dtype)
 
 
 def log_det_is_that_of_the_jacobian(case, bijector, dtype):
@@ -38,14 +39,16 @@ def log_det_is_that_of_the_jacobian(case, bijector, dtype):
     for method in ("forward", "inverse"):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            y = call(bijector, method, x, context)
-        jacobian = tape.batch_jacobian(y, x, experimental_use_pfor=False)
+            y = call(bijector, method, case.given(x, method), context)
+        jacobian = np.asarray(tape.batch_jacobian(y, x, experimental_use_pfor=False))
         if case.unit_vectors:
             jacobian = np.einsum("nia,nij,njb->nab", tangents(y), jacobian, tangents(x))
+        else:
+            jacobian = jacobian.reshape(-1, case.num_coordinates, case.num_coordinates)
         expected = np.linalg.slogdet(jacobian)[1]
-        got = call(bijector, f"{method}_log_det_jacobian", x, context)
+        got = call(bijector, f"{method}_log_det_jacobian", case.given(x, method), context)
         # A determinant of D x D is a sum of many products.
-        assert_close(case, got, expected, dtype, room=10 * case.event_size)
+        assert_close(case, got, expected, dtype, room=10 * case.num_coordinates)
 
 
 def tangents(x):
@@ -55,13 +58,14 @@ def tangents(x):
 
 def log_dets_are_opposite(case, bijector, dtype):
     x, context = events(case, dtype)
-    y = call(bijector, "forward", x, context)
+    z = case.given(x, "forward")
+    y = call(bijector, "forward", z, context)
     assert_close(
         case,
-        call(bijector, "forward_log_det_jacobian", x, context),
+        call(bijector, "forward_log_det_jacobian", z, context),
         -call(bijector, "inverse_log_det_jacobian", y, context),
         dtype,
-        room=case.event_size,
+        room=case.num_coordinates,
     )
 
 
@@ -69,19 +73,21 @@ def value_and_log_det_agree_in_the_cache(case, bijector, dtype):
     x, context = events(case, dtype)
     arguments = context_arguments(bijector, context)
     for method in ("forward", "inverse"):
-        fresh = tf.identity(x)
+        start = case.given(x, method)
+        fresh = tf.identity(start)
         kept = getattr(bijector, method)(fresh, **arguments)
         cached = getattr(bijector, f"{method}_log_det_jacobian")(fresh, **arguments)
-        assert_close(case, kept, call(bijector, method, x, context), dtype)
-        assert_close(case, cached, call(bijector, f"{method}_log_det_jacobian", x, context), dtype)
+        assert_close(case, kept, call(bijector, method, start, context), dtype)
+        assert_close(case, cached, call(bijector, f"{method}_log_det_jacobian", start, context), dtype)
 
 
 def batch_equals_loop(case, bijector, dtype):
     x, context = events(case, dtype, (2, 3))
     for method in METHODS:
-        whole = call(bijector, method, x, context)
+        start = case.given(x, method)
+        whole = call(bijector, method, start, context)
         for index in np.ndindex(2, 3):
-            one = call(bijector, method, x[index], None if context is None else context[index])
+            one = call(bijector, method, start[index], None if context is None else context[index])
             assert_close(case, whole[index], one, dtype, room=10)
 
 
@@ -90,9 +96,10 @@ def context_broadcasts(case, bijector, dtype):
         return
     x, context = events(case, dtype, (3, 2))
     for method in METHODS:
-        wide = call(bijector, method, x, tf.broadcast_to(context[:1], context.shape))
-        assert_close(case, call(bijector, method, x, context[0]), wide, dtype, room=10)
-        one = call(bijector, method, x[0, 0], context)
+        start = case.given(x, method)
+        wide = call(bijector, method, start, tf.broadcast_to(context[:1], context.shape))
+        assert_close(case, call(bijector, method, start, context[0]), wide, dtype, room=10)
+        one = call(bijector, method, start[0, 0], context)
         assert one.shape[:2] == (3, 2)
 
 
@@ -100,8 +107,9 @@ def gradient_reaches_every_variable(case, bijector, dtype):
     x, context = events(case, dtype, (8,))
     for method in ("forward", "inverse"):
         with tf.GradientTape() as tape:
-            y = call(bijector, method, x, context)
-            log_det = call(bijector, f"{method}_log_det_jacobian", x, context)
+            start = case.given(x, method)
+            y = call(bijector, method, start, context)
+            log_det = call(bijector, f"{method}_log_det_jacobian", start, context)
             loss = tf.reduce_sum(y**2) + tf.reduce_sum(log_det)
         for variable, gradient in zip(
             bijector.trainable_variables, tape.gradient(loss, bijector.trainable_variables), strict=True
@@ -116,7 +124,7 @@ def gradient_reaches_every_variable(case, bijector, dtype):
 def dtype_is_kept(case, bijector, dtype):
     x, context = events(case, dtype)
     for method in METHODS:
-        assert call(bijector, method, x, context).dtype == dtype
+        assert call(bijector, method, case.given(x, method), context).dtype == dtype
     assert {variable.dtype.name for variable in bijector.trainable_variables} <= {dtype}
 
 
@@ -124,26 +132,28 @@ def shapes_are_those_of_the_batch(case, bijector, dtype):
     for shape in [(), (4,), (2, 3), (0,), (2, 0)]:
         x, context = events(case, dtype, shape)
         for method in METHODS:
-            expected = shape if "log_det" in method else (*shape, case.event_size)
-            assert call(bijector, method, x, context).shape == expected, f"{method} of batch shape {shape}"
+            back = "inverse" if method == "forward" else "forward"
+            expected = shape if "log_det" in method else (*shape, *case.shape_for(back))
+            got = call(bijector, method, case.given(x, method), context).shape
+            assert got == expected, f"{method} of batch shape {shape}"
 
 
 def graph_with_unknown_batch_size_equals_eager(case, bijector, dtype):
     x, context = events(case, dtype)
     function = all_methods_of_any_batch_size(case, bijector, dtype)
-    for method, got in zip(METHODS, function(*_given(x, context)), strict=True):
-        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+    for method, got in zip(METHODS, function(*_arguments(x, context)), strict=True):
+        assert_close(case, got, call(bijector, method, case.given(x, method), context), dtype, room=10)
 
 
 def all_methods_of_any_batch_size(case, bijector, dtype):
-    sizes = [case.event_size, case.context_size] if case.context_size else [case.event_size]
+    shapes = [case.event_shape, case.context_shape] if case.context_size else [case.event_shape]
     return tf.function(
-        lambda x, context=None: [call(bijector, method, x, context) for method in METHODS],
-        input_signature=[tf.TensorSpec([None, size], dtype) for size in sizes],
+        lambda x, context=None: [call(bijector, method, case.given(x, method), context) for method in METHODS],
+        input_signature=[tf.TensorSpec([None, *shape], dtype) for shape in shapes],
     )
 
 
-def _given(x, context):
+def _arguments(x, context):
     return (x,) if context is None else (x, context)
 
 
@@ -154,13 +164,13 @@ def xla_equals_eager(case, bijector, dtype):
     def compiled(x, context):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
-            outputs = [call(bijector, method, x, context) for method in METHODS]
+            outputs = [call(bijector, method, case.given(x, method), context) for method in METHODS]
         return outputs, tape.gradient(outputs[1], x), tape.gradient(outputs[0], x)
 
     outputs, inverse_gradient, forward_gradient = compiled(x, context)
     for method, got in zip(METHODS, outputs, strict=True):
         # XLA adds in another order.
-        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+        assert_close(case, got, call(bijector, method, case.given(x, method), context), dtype, room=10)
     assert np.isfinite(inverse_gradient).all() and np.isfinite(forward_gradient).all()
 
 
@@ -170,14 +180,14 @@ def extreme_input_is_safe(case, bijector, dtype):
         return
     _, context = events(case, dtype)
     for size in (0.0, 1e-38, 1e-30, 1e4, 1e15, 1e30):
-        signs = np.resize([1.0, -1.0, 1.0, 1.0, -1.0], (4, case.event_size))
+        signs = np.resize([1.0, -1.0, 1.0, 1.0, -1.0], (4, case.num_coordinates))
         signs[2] = 1.0
         signs[3, 0] = 0.0
-        x = tf.constant(size * signs, dtype)
+        x = tf.constant((size * signs).reshape(4, *case.event_shape), dtype)
         for method in METHODS:
             with tf.GradientTape() as tape:
                 tape.watch(x)
-                y = call(bijector, method, x, context)
+                y = call(bijector, method, case.given(x, method), context)
             excused = case.why_overflow and size > 1e15 and dtype == "float32"
             gradients = [] if excused else tape.gradient(y, [x, *bijector.trainable_variables])
             for value in [y, *(tf.convert_to_tensor(g) for g in gradients if g is not None)]:
@@ -208,12 +218,13 @@ def config_round_trip(case, bijector, dtype):
         assert variable.shape == saved.shape and variable.trainable == saved.trainable
         variable.assign(saved)
     for method in METHODS:
-        assert_close(case, call(again, method, x, context), call(bijector, method, x, context), dtype)
+        start = case.given(x, method)
+        assert_close(case, call(again, method, start, context), call(bijector, method, start, context), dtype)
 
 
 def copy_is_another(case, bijector, dtype):
     x, context = events(case, dtype)
-    assert call(bijector.copy(), "forward", x, context).shape == x.shape
+    assert call(bijector.copy(), "forward", case.given(x, "forward"), context).shape == x.shape
 
 
 def saved_model_round_trip(case, bijector, dtype, tmp_path):
@@ -223,12 +234,12 @@ def saved_model_round_trip(case, bijector, dtype, tmp_path):
     module.call = all_methods_of_any_batch_size(case, bijector, dtype)
     tf.saved_model.save(module, str(tmp_path))
     loaded = tf.saved_model.load(str(tmp_path))
-    for method, got in zip(METHODS, loaded.call(*_given(x, context)), strict=True):
-        assert_close(case, got, call(bijector, method, x, context), dtype, room=10)
+    for method, got in zip(METHODS, loaded.call(*_arguments(x, context)), strict=True):
+        assert_close(case, got, call(bijector, method, case.given(x, method), context), dtype, room=10)
 
 
 def variables_count_the_same(case, bijector, dtype):
-    base = tfd.Sample(tfd.Normal(tf.zeros([], dtype), tf.ones([], dtype)), [case.event_size])
+    base = tfd.Sample(tfd.Normal(tf.zeros([], dtype), tf.ones([], dtype)), case.shape_for("forward"))
     model = tff.FlowModel(tfd.TransformedDistribution(base, bijector))
     ours = {id(variable) for variable in bijector.variables}
     assert len(ours) == len(bijector.variables)
@@ -246,14 +257,17 @@ def bad_input_is_refused(case, bijector, dtype):
         return  # TFP's own compositions have their own words
     x, context = events(case, dtype)
     for method in METHODS:
-        for wrong in (tf.zeros([4, case.event_size + 1], dtype), tf.zeros([], dtype)):
+        *sizes, size = case.shape_for(method)
+        for wrong in (tf.zeros([4, *sizes, size + 1], dtype), tf.zeros([], dtype)):
             _raises(ValueError, bijector, method, wrong, context)
-        _raises(TypeError, bijector, method, np.zeros([4, case.event_size], "int32"), context)
+        _raises(TypeError, bijector, method, np.zeros([4, *sizes, size], "int32"), context)
+        start = case.given(x, method)
         if case.context_size:
-            _raises(ValueError, bijector, method, x, None)
-            _raises(ValueError, bijector, method, x, tf.zeros([4, case.context_size + 1], dtype))
+            *sizes, size = case.context_shape
+            _raises(ValueError, bijector, method, start, None)
+            _raises(ValueError, bijector, method, start, tf.zeros([4, *sizes, size + 1], dtype))
         else:
-            _raises(ValueError, bijector, method, x, tf.zeros([4, 1], dtype))
+            _raises(ValueError, bijector, method, start, tf.zeros([4, 1], dtype))
 
 
 def _raises(error, bijector, method, x, context):

@@ -32,6 +32,17 @@ def check_context_size(context_size):
         )
 
 
+def check_image_shape(image_shape):
+    """The sizes [H, W, C]; raises ValueError for anything but three positive integers."""
+    sizes = list(image_shape) if hasattr(image_shape, "__iter__") else [image_shape]
+    if len(sizes) != 3 or not all(is_integer(size) and size > 0 for size in sizes):
+        raise ValueError(
+            "Expected `image_shape` to be three positive integers: height, width and channels. "
+            f"Received: image_shape={image_shape!r}"
+        )
+    return [int(size) for size in sizes]
+
+
 def check_one_of(choices, **values):
     """Raises ValueError for the first of the named values that is not among the choices."""
     for name, value in values.items():

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 # The lower bound on scales and slopes: no map shrinks by more than 1000, so no inverse stretches by more.
@@ -11,6 +12,12 @@ FLOOR = 1e-3
 def positive(raw):
     """d > 0 from any real number: δ + (1 - δ) softplus(raw + log(e - 1)), δ = 0.001, which takes 0 to 1."""
     return FLOOR + (1 - FLOOR) * tf.math.softplus(raw + math.log(math.e - 1))
+
+
+def inverse_positive(value):
+    """The array from which `positive` makes the values; those that it cannot reach come as near as they may."""
+    softplus = (np.maximum(value, 1.001 * FLOOR) - FLOOR) / (1 - FLOOR)
+    return softplus + np.log(-np.expm1(-softplus)) - math.log(math.e - 1)
 
 
 def above_minus_one(raw):

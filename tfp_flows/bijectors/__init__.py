@@ -9,12 +9,16 @@ from tfp_flows.bijectors.continuous import Continuous
 from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
 from tfp_flows.bijectors.gaussianization import Gaussianization
+from tfp_flows.bijectors.image_coupling import ImageCoupling
+from tfp_flows.bijectors.invertible_convolution import InvertibleConvolution
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
+from tfp_flows.bijectors.multi_scale import MultiScale
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
 from tfp_flows.bijectors.residual import Residual
 from tfp_flows.bijectors.simplex import Simplex
 from tfp_flows.bijectors.sphere import SphereFlow, SphericalCoordinates
+from tfp_flows.bijectors.squeeze import Squeeze
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -32,9 +36,12 @@ __all__ = [
     "Gaussianization",
     "Householder",
     "IAF",
+    "ImageCoupling",
+    "InvertibleConvolution",
     "LULinear",
     "MAF",
     "MaskedAutoregressive",
+    "MultiScale",
     "NeuralSplineAutoregressive",
     "NeuralSplineCoupling",
     "NICE",
@@ -45,6 +52,7 @@ __all__ = [
     "Simplex",
     "SphereFlow",
     "SphericalCoordinates",
+    "Squeeze",
     "Standardize",
     "StandardizedContext",
     "Sylvester",

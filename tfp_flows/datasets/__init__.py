@@ -1,6 +1,7 @@
 """Data to try a flow on: two-dimensional shapes with exact densities, two real tables, and simulations."""
 
 from tfp_flows.datasets.cosmic_rays import CosmicRays
+from tfp_flows.datasets.digits import digits, mnist_5000
 from tfp_flows.datasets.epochs import shuffled
 from tfp_flows.datasets.gravitational_waves import GravitationalWaves
 from tfp_flows.datasets.linear_gaussian import LinearGaussian
@@ -29,6 +30,8 @@ __all__ = [
     "rings",
     "quakes",
     "geyser",
+    "digits",
+    "mnist_5000",
     "simulator",
     "shuffled",
     "LinearGaussian",

@@ -1,5 +1,6 @@
-"""Distributions that are more than a base and a bijector."""
+"""`tfd.Distribution` subclasses: what is more than a base and a bijector."""
 
+from tfp_flows.distributions.dequantized import Dequantized, NoiseGivenData
 from tfp_flows.distributions.product import Product
 
-__all__ = ["Product"]
+__all__ = ["Dequantized", "NoiseGivenData", "Product"]

@@ -5,6 +5,7 @@ The arguments they share are described in `tfp_flows.flows.flow`.
 """
 
 from tfp_flows.flows.continuous import continuous, with_solver
+from tfp_flows.flows.images import glow, realnvp_image
 from tfp_flows.flows.manifolds import product, sphere, torus
 from tfp_flows.flows.vectors import (
     gaussian,
@@ -41,4 +42,6 @@ __all__ = [
     "torus",
     "sphere",
     "product",
+    "realnvp_image",
+    "glow",
 ]

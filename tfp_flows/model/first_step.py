@@ -10,7 +10,7 @@ from tfp_flows.context import ContextBijector, context_arguments, walk
 
 def adaptable(distribution, only_new=False):
     """The parts of a distribution that adapt to data; with `only_new` those that have not been adapted."""
-    parts = [part for flow in _flows(distribution) for part in (flow.bijector, *flow.bijector.submodules)]
+    parts = [part for flow in _flows(distribution) for part in flow.submodules]
     parts = [part for part in parts if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
@@ -19,7 +19,7 @@ def adapt(distribution, x, context, only_new=False):
     """Adapts every part that adapts to data, from the data to the base; with `only_new` those that have not been."""
     left = adaptable(distribution, only_new)
     for flow in _flows(distribution):
-        for part, reached, own_context, inverted in walk(flow.bijector, x, context):
+        for part, reached, own_context, inverted in _way(flow, x, context):
             if not left:
                 return
             if not inverted and any(part is other for other in left):
@@ -31,15 +31,27 @@ def _flows(distribution):
     """The distributions made by a bijector that receive the data unchanged: itself, or the components of a mixture."""
     if isinstance(distribution, tfd.Mixture):
         return [flow for component in distribution.components for flow in _flows(component)]
-    return [distribution] if isinstance(getattr(distribution, "bijector", None), tfb.Bijector) else []
+    return [distribution] if _has_a_way(distribution) else []
+
+
+def _has_a_way(distribution):
+    return hasattr(distribution, "walk") or isinstance(getattr(distribution, "bijector", None), tfb.Bijector)
+
+
+def _way(flow, x, context):
+    """`walk` through the bijector of a flow, or as a distribution has it that brings data there by a way of its own."""
+    return walk(flow if hasattr(flow, "walk") else flow.bijector, x, context)
 
 
 def check_support(distribution, x, context):
     """Raises ValueError, with row and column, where x lies outside the support of the distribution.
 
     Only TFP's bijectors can have a support other than all numbers; x is followed up to the last of them. A distribution
-    without a bijector is checked by its log-densities.
+    without a bijector is checked by its log-densities; one with a `walk` of its own checks data as it begins to walk.
     """
+    if hasattr(distribution, "walk"):
+        next(distribution.walk(x, context), None)
+        return
     if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
         log_prob = distribution.log_prob(x, **context_arguments(distribution, context))
         rows = np.flatnonzero(~np.isfinite(np.asarray(log_prob)))
@@ -109,8 +121,8 @@ def check_gradient(model, x, context):
 
 def _sizes(distribution, x, context):
     """The largest absolute value in every row, as it reaches the first trained part."""
-    if isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
-        for part, reached, own_context, _ in walk(distribution.bijector, x, context):
+    if _has_a_way(distribution):
+        for part, reached, own_context, _ in _way(distribution, x, context):
             if not isinstance(part, ContextBijector):
                 x, context = reached, own_context
                 if part.trainable_variables:

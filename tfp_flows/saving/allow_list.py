@@ -10,7 +10,7 @@ import tf_keras
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows import bijectors, transformers
+from tfp_flows import bijectors, distributions, transformers
 
 # Whose constructors may be called; the three of tf_keras are what a `tfb.AutoregressiveNetwork` takes.
 TF_KERAS = (tf_keras.initializers.Initializer, tf_keras.regularizers.Regularizer, tf_keras.constraints.Constraint)
@@ -23,6 +23,7 @@ BASES = (
 # Where classes and functions are looked up, by the names in the file.
 CLASSES = {
     "tfp_flows.bijectors": bijectors,
+    "tfp_flows.distributions": distributions,
     "tfp_flows.transformers": transformers,
     "tensorflow_probability.bijectors": tfb,
     "tensorflow_probability.distributions": tfd,
