@@ -65,3 +65,11 @@ def test_works_as_a_part_of_tfp_distributions():
     mixture = tfd.Mixture(tfd.Categorical(probs=[0.5, 0.5]), [flow, tff.flows.nice(2)])
     assert mixture.log_prob(tf.zeros([4, 2])).shape == (4,)
     assert tfd.kl_divergence(flow.distribution, flow.distribution) == 0.0
+
+
+@pytest.mark.parametrize("method", ["mean", "stddev", "covariance", "entropy"])
+def test_what_a_flow_does_not_know_points_to_where_it_is_estimated(method):
+    with pytest.raises(NotImplementedError, match=r"`tff.inference.(moments|entropy)\(flow\)` estimates it by draws"):
+        getattr(tff.flows.realnvp(2, num_layers=1), method)()
+    name = "entropy" if method == "entropy" else "moments"
+    assert callable(getattr(tff.inference, name))

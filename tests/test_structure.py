@@ -26,6 +26,7 @@ ORDER = [
     "flows",
     "saving",
     "model",
+    "objectives",
     "datasets",
     "inference",
     "plotting",
@@ -75,7 +76,15 @@ def test_examples_in_docstrings(module):
 
 
 def public_objects():
-    for space in (tff, tff.transformers, tff.conditioners, tff.bijectors, tff.distributions, tff.inference):
+    for space in (
+        tff,
+        tff.transformers,
+        tff.conditioners,
+        tff.bijectors,
+        tff.distributions,
+        tff.objectives,
+        tff.inference,
+    ):
         for name in space.__all__:
             thing = getattr(space, name)
             if not inspect.ismodule(thing):

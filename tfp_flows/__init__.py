@@ -7,6 +7,7 @@ from tfp_flows import distributions
 from tfp_flows import flows
 from tfp_flows.context import condition
 from tfp_flows.model import FlowModel
+from tfp_flows import objectives
 from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting
@@ -20,6 +21,7 @@ __all__ = [
     "flows",
     "condition",
     "FlowModel",
+    "objectives",
     "datasets",
     "inference",
     "plotting",

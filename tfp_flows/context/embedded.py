@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
 
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import checked_context, context_shape_of
@@ -78,7 +77,9 @@ def embedded(distribution, embedding):
             "Expected a distribution with a bijector, as `tfd.TransformedDistribution`, to bring it an embedding. "
             f"Received: {distribution}"
         )
-    return tfd.TransformedDistribution(distribution.distribution, Embedded(distribution.bijector, embedding))
+    # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
+    arguments = {**distribution.parameters, "bijector": Embedded(distribution.bijector, embedding)}
+    return type(distribution)(**arguments)
 
 
 def input_and_output(embedding):

@@ -1,6 +1,7 @@
 """`tfd.Distribution` subclasses: what is more than a base and a bijector."""
 
 from tfp_flows.distributions.dequantized import Dequantized, NoiseGivenData
+from tfp_flows.distributions.flow import Flow
 from tfp_flows.distributions.product import Product
 
-__all__ = ["Dequantized", "NoiseGivenData", "Product"]
+__all__ = ["Dequantized", "Flow", "NoiseGivenData", "Product"]

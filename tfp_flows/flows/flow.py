@@ -23,6 +23,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_flows import bijectors
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, merged_signature
 from tfp_flows.context import embedded, input_and_output
+from tfp_flows.distributions import Flow
 
 
 def flow_of(
@@ -67,7 +68,7 @@ def flow_of(
     bijector = tfb.Chain(layers)
     if standardize and context_size and embedding is None:
         bijector = bijectors.StandardizedContext(bijector)
-    flow = tfd.TransformedDistribution(base, bijector)
+    flow = Flow(base, bijector)
     return flow if embedding is None else embedded(flow, embedding)
 
 
