@@ -265,7 +265,7 @@ def test_density_does_not_depend_on_the_chunks(planar, monkeypatch):
         (lambda planar: planar("10"), "Received: n='10'"),
         (
             lambda planar: planar(10, noise=-0.1),
-            "Expected `noise` to be a finite number, .* Received: noise=-0.1",
+            "Expected `noise` to be a finite, non-negative number. Received: noise=-0.1",
         ),
         (lambda planar: planar(10, noise=math.nan), "Received: noise=nan"),
         (lambda planar: planar(10, noise=math.inf), "Received: noise=inf"),
