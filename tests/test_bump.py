@@ -222,3 +222,19 @@ def test_smooth_flow_has_closed_densities_and_no_kinks():
     # Twice as fine a line has steps half as large, where a jump would stay.
     coarse = np.abs(forces[2:] - forces[:-2])[::2]
     assert steps.max() < 0.6 * coarse.max()
+
+
+def test_forces_go_with_the_events_through_fit():
+    x = np.random.default_rng(0).normal(size=(300, 2)).astype("float32")
+    forces = -x  # of a standard normal
+    flow = tff.flows.smooth(2, num_layers=2, hidden_units=(8,), num_components=2, seed=0)
+    model = tff.FlowModel(flow)
+    model.compile(objective=tff.objectives.ForceMatching(weight=1.0), jit_compile=False)
+    history = model.fit({"x": x, "forces": forces}, epochs=2, batch_size=64, validation_split=0.1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    np.testing.assert_allclose(history["val_loss"][-1], -np.mean(model.log_prob(x[270:])), rtol=1e-4)
+    pairs = tf.data.Dataset.from_tensor_slices({"x": x, "forces": forces}).batch(100)
+    model.fit(pairs, verbose=0)
+    for wrong in (x, {"x": x}, {"x": x, "forces": forces[:7]}, {"x": x, "forces": forces * np.nan}):
+        with pytest.raises(ValueError, match="Received"):
+            model.fit(wrong, verbose=0)

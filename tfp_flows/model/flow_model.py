@@ -68,6 +68,7 @@ class FlowModel(keras.Model):
         self.context_shape = context_shape_of(distribution)
         self.is_conditional = self.context_shape is not None
         self.data_spec = DataSpec(distribution, self.context_shape)
+        self.training_spec = self.data_spec  # an objective may want more than x
         self.methods = CompiledMethods(distribution, self.data_spec, self.name)
         build_networks(distribution, lambda: self.methods.bound(self.data_spec.zero_context()))
         self.parts = layers_of(distribution)
@@ -116,6 +117,7 @@ class FlowModel(keras.Model):
                 f"Expected steps_per_execution=1 with {replicas} replicas. Received: {steps_per_execution}"
             )
         self.objective = as_objective(objective)
+        self.training_spec = self.data_spec.with_fields(getattr(self.objective, "extra_fields", ()))
         self._steps_given, self._jit_given = steps_per_execution, jit_compile
         self._step_functions = {}
         super().compile(
@@ -200,17 +202,19 @@ class FlowModel(keras.Model):
         _check_no_classes(class_weight)
         batch_size = 256 if batch_size is None else batch_size
         check_positive_integers(batch_size=batch_size)
-        spec = self.data_spec
-        rows = pipelines.rows_of(spec, x, y, sample_weight, context)
-        if validation_split and validation_data is None:
-            rows, validation_data = pipelines.split(rows, validation_split)
-        if validation_data is not None:
-            size = validation_batch_size or max(batch_size, 1024)
-            validation_data = pipelines.evaluation_data(spec, validation_data, size)
-        guard = training.guard_of(self, callbacks)
-        data = None if rows else pipelines.converted(spec, x, finite=guard is None)
         if not self.compiled:
             self.compile()
+        spec = self.training_spec
+        rows = pipelines.rows_of(spec, x, y, sample_weight, context)
+        if validation_split and validation_data is None:
+            rows, (held_out_context, held_out, held_out_weight) = pipelines.split(rows, validation_split)
+            held_out, _ = spec.x_and_fields(held_out)
+            validation_data = self.data_spec.batch(held_out_context, held_out, held_out_weight)
+        if validation_data is not None:
+            size = validation_batch_size or max(batch_size, 1024)
+            validation_data = pipelines.evaluation_data(self.data_spec, validation_data, size)
+        guard = training.guard_of(self, callbacks)
+        data = None if rows else pipelines.converted(spec, x, finite=guard is None)
         data = self._before_the_first_step(rows, data, adapt)
         if rows:
             data = pipelines.training_batches(spec.batch(*rows), batch_size, shuffle)
@@ -245,50 +249,54 @@ class FlowModel(keras.Model):
         _check_no_classes(class_weight)
         if not self.compiled:
             self.compile()
-        first, second, weight = self._keras_order(x, y, sample_weight, context)
+        first, second, weight = self._keras_order(self.training_spec, x, y, sample_weight, context)
         return super().train_on_batch(first, second, weight, return_dict=return_dict)
 
     def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False, *, context=None):
         """The loss of a batch, as `keras.Model.test_on_batch` gives it; arguments and checks as in `evaluate`."""
         if not self.compiled:
             self.compile()
-        first, second, weight = self._keras_order(x, y, sample_weight, context)
+        first, second, weight = self._keras_order(self.data_spec, x, y, sample_weight, context)
         return super().test_on_batch(first, second, weight, return_dict)
 
-    def _keras_order(self, x, y, sample_weight, context):
-        context, x, weight = self.data_spec.arrays(*self.data_spec.named(x, y, sample_weight, context))
+    def _keras_order(self, spec, x, y, sample_weight, context):
+        context, x, weight = spec.arrays(*spec.named(x, y, sample_weight, context))
         return (context, x, weight) if self.is_conditional else (x, None, weight)
 
-    def call(self, inputs, training=None, objective=None, seed=None):
+    def call(self, inputs, training=None, objective=None, seed=None, fields=None):
         """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras passes it.
 
-        With an `objective` the result is its negative loss, per row.
+        With an `objective` the result is its negative loss, per row; `fields` are what it wants beside x.
         """
         context, x, _ = self.data_spec.tensors(*self.data_spec.unpack(inputs))
         if objective is not None:
-            return -objective.loss_per_row(self.distribution, x, context, seed)
+            return -objective.loss_per_row(self.distribution, x, context, seed, **(fields or {}))
         if training and hasattr(self.distribution, "training_log_prob"):
             return self.methods.bound(context).training_log_prob(x, self._step_seed() if seed is None else seed)
         return self.methods.bound(context).log_prob(x)
 
-    def training_log_prob(self, inputs):
+    def training_log_prob(self, inputs, fields):
         """What a training step maximizes, per row: log p, or the negative loss of another objective."""
         if getattr(self.objective, "is_likelihood", False):
             return self(inputs, training=True, seed=self._step_seed())
-        return self(inputs, training=True, objective=self.objective, seed=self._step_seed())
+        return self(inputs, training=True, objective=self.objective, seed=self._step_seed(), fields=fields)
 
     def train_step(self, data):
-        return self._as_logs(training.train_step(self, *self._inputs_target_and_weight(data)))
+        inputs, target, weight, fields = self._keras_parts(self.training_spec, data)
+        return self._as_logs(training.train_step(self, inputs, target, weight, fields))
 
     def test_step(self, data):
-        return self._as_logs(training.test_step(self, *self._inputs_target_and_weight(data)))
+        inputs, target, weight, _ = self._keras_parts(self.data_spec, data)
+        return self._as_logs(training.test_step(self, inputs, target, weight))
 
     def predict_step(self, data):
-        return self(self._inputs_target_and_weight(data)[0], training=False)
+        return self(self._keras_parts(self.data_spec, data)[0], training=False)
 
-    def _inputs_target_and_weight(self, data):
-        context, x, weight = self.data_spec.tensors(*self.data_spec.unpack(data))
-        return (context, x) if self.is_conditional else x, self.data_spec.target(x), weight
+    def _keras_parts(self, spec, data):
+        """Keras's inputs, target and weights of a batch, and what an objective wants beside x."""
+        context, x, weight = spec.tensors(*spec.unpack(data))
+        x, fields = spec.x_and_fields(x)
+        return (context, x) if self.is_conditional else x, self.data_spec.target(x), weight, fields
 
     def _step_seed(self):
         """A stateless seed for this training step; a resumed run gets the same."""
@@ -317,15 +325,18 @@ class FlowModel(keras.Model):
         if self.optimizer.iterations > 0:
             return data
         if adapt and first_step.adaptable(self.distribution, only_new=True):
-            first, data = (rows, data) if rows else pipelines.peek(self.data_spec, data)
+            first, data = (rows, data) if rows else pipelines.peek(self.training_spec, data)
             if first:
-                context, x, _ = self.data_spec.tensors(*first)
-                first_step.adapt(self.distribution, x, context, only_new=True)
+                first_step.adapt(self.distribution, *self._x_and_context(first), only_new=True)
         if rows:
-            context, x, _ = self.data_spec.tensors(*rows)
+            x, context = self._x_and_context(rows)
             first_step.check_support(self.distribution, x, context)
             first_step.check_gradient(self, x, context)
         return data
+
+    def _x_and_context(self, rows):
+        context, x, _ = self.training_spec.tensors(*rows)
+        return self.training_spec.x_and_fields(x)[0], context
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: `__init__` and `compile` have built everything, and Keras's way fails with several workers.

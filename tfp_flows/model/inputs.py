@@ -4,6 +4,8 @@ Data means events x, contexts, and sample weights: arrays, which are checked who
 batches of a pipeline, which are checked as far as a compiled step can.
 """
 
+import copy
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,6 +17,7 @@ class DataSpec:
     Attributes:
       event_dtype, event_shape: of the distribution; structures where its events are structures.
       context_shape: a `tf.TensorShape`, a structure of them, or None where there is no context.
+      fields: the names of what an objective wants beside x, see `with_fields`.
       precision: the float dtype of contexts, weights and densities, by name.
     """
 
@@ -22,9 +25,24 @@ class DataSpec:
         self.event_dtype = tf.nest.map_structure(tf.as_dtype, distribution.dtype)
         self.event_shape = distribution.event_shape
         self.context_shape = context_shape
+        self.fields = ()
         self.is_conditional = context_shape is not None
         floats = [dtype.name for dtype in tf.nest.flatten(self.event_dtype) if dtype.is_floating]
         self.precision = floats[0] if floats else keras.config.floatx()
+
+    def with_fields(self, fields):
+        """What training takes where an objective wants more than x: dictionaries of "x" and of fields of its shape."""
+        if not fields:
+            return self
+        spec = copy.copy(self)
+        spec.fields = tuple(fields)
+        spec.event_dtype = dict.fromkeys(("x", *fields), self.event_dtype)
+        spec.event_shape = dict.fromkeys(("x", *fields), self.event_shape)
+        return spec
+
+    def x_and_fields(self, x):
+        """x itself, and a dictionary of the fields beside it."""
+        return (x["x"], {name: x[name] for name in self.fields}) if self.fields else (x, {})
 
     # By position: Keras's x, y and weights, or a batch
 

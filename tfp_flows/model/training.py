@@ -9,13 +9,13 @@ import tensorflow as tf
 LARGEST_GRADIENT = 1e14
 
 
-def train_step(model, inputs, target, weight):
+def train_step(model, inputs, target, weight, fields):
     """One step of an optimizer, as Keras takes it, with gradients bounded and a guard if the model has one."""
     optimizer, guard = model.optimizer, model.guard
     weights = model.trainable_weights
     before = guard.before_step() if guard else None
     with tf.GradientTape() as tape:
-        log_prob = model.training_log_prob(inputs)
+        log_prob = model.training_log_prob(inputs, fields)
         loss = model.compute_loss(inputs, target, log_prob, weight, training=True)
         scaled_loss = optimizer.scale_loss(loss)
     gradients = bounded(tape.gradient(scaled_loss, weights))
