@@ -65,7 +65,7 @@ def main():
     # Each loss is what it says, and their sum is the loss.
     signal, kind, x = signals(1000, seed=1)
     data, targets = {"signal": signal, "x": x}, {"kind": kind, "log_prob": np.zeros(len(x))}
-    results = model.evaluate(data, targets, verbose=0, return_dict=True)
+    results = model.evaluate(data, targets, batch_size=1000, verbose=0, return_dict=True)
     nll = -np.mean(flow.log_prob(x, embedding.predict(signal, verbose=0)))
     np.testing.assert_allclose(results["log_prob_loss"], nll, rtol=1e-4)
     np.testing.assert_allclose(results["loss"], results["kind_loss"] + nll, rtol=1e-4)

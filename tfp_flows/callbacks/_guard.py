@@ -112,10 +112,8 @@ def _variable(value):
 
 def _row_specs(model):
     """The shape and dtype of one row of the model's inputs, in their structure; None where a size is open."""
-    distribution = model.distribution
-    specs = tf.nest.map_structure(
-        lambda dtype, shape: tf.TensorSpec(shape, dtype), distribution.dtype, distribution.event_shape
-    )
+    spec = model.data_spec
+    specs = tf.nest.map_structure(lambda dtype, shape: tf.TensorSpec(shape, dtype), spec.event_dtype, spec.event_shape)
     if model.is_conditional:
         context = tf.nest.map_structure(lambda shape: tf.TensorSpec(shape, model.precision), model.context_shape)
         specs = (context, specs)

@@ -187,4 +187,4 @@ class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _event_size(model):
-    return sum(shape.num_elements() or 1 for shape in tf.nest.flatten(model.distribution.event_shape))
+    return sum(shape.num_elements() or 1 for shape in tf.nest.flatten(model.data_spec.event_shape))

@@ -5,7 +5,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows.context import ContextBijector, context_arguments, walk
+from tfp_flows.context import ContextBijector, condition, context_arguments, walk
 
 
 def adaptable(distribution, only_new=False):
@@ -41,7 +41,8 @@ def check_support(distribution, x, context):
     them. A distribution without a bijector is asked for its log-densities.
     """
     if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
-        log_prob = distribution.log_prob(x, **context_arguments(distribution, context))
+        bound = distribution if context is None else condition(distribution, context)
+        log_prob = bound.log_prob(x)
         rows = np.flatnonzero(~np.isfinite(np.asarray(log_prob)))
         if rows.size:
             raise ValueError(

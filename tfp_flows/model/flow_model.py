@@ -148,8 +148,8 @@ class FlowModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         point = tf.nest.map_structure(
             lambda dtype, shape: tf.zeros([1, *(size or 1 for size in shape)], dtype),
-            self.distribution.dtype,
-            self.distribution.event_shape,
+            self.data_spec.event_dtype,
+            self.data_spec.event_shape,
         )
         self.compute_metrics(None, self.data_spec.target(point), tf.zeros([1], self.precision))
         self.reset_metrics()

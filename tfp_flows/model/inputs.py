@@ -7,6 +7,9 @@ batches that a pipeline brings and that are checked as far as a compiled step ca
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows.context import condition
 
 
 class DataSpec:
@@ -19,9 +22,12 @@ class DataSpec:
     """
 
     def __init__(self, distribution, context_shape):
+        self.context_shape = context_shape
+        if isinstance(distribution, tfd.JointDistribution) and context_shape is not None:
+            # It draws from its parts to tell their dtypes and shapes.
+            distribution = condition(distribution, _zeros(context_shape, "float32"))
         self.event_dtype = tf.nest.map_structure(tf.as_dtype, distribution.dtype)
         self.event_shape = distribution.event_shape
-        self.context_shape = context_shape
         self.is_conditional = context_shape is not None
         floats = [dtype.name for dtype in tf.nest.flatten(self.event_dtype) if dtype.is_floating]
         self.precision = floats[0] if floats else keras.config.floatx()
@@ -186,9 +192,7 @@ class DataSpec:
         """A single context of zeros; None where there is none."""
         if not self.is_conditional:
             return None
-        return tf.nest.map_structure(
-            lambda shape: tf.zeros([size or 1 for size in shape], self.precision), self.context_shape
-        )
+        return _zeros(self.context_shape, self.precision)
 
     def target(self, x):
         """The event as one tensor for losses and metrics: a structure's parts flat, side by side."""
@@ -356,6 +360,11 @@ def _batch(leaf, dtype, shape, what, is_event=True):
     if before < 0 or not shape.is_compatible_with(tensor.shape[before:]):
         raise ValueError(f"Expected {what} of shape {('n', *shape)}. Received: shape {tensor.shape}")
     return tf.ensure_shape(tensor, tensor.shape[:before].concatenate(shape))
+
+
+def _zeros(shapes, dtype):
+    """A single context of zeros, of size 1 where any will do."""
+    return tf.nest.map_structure(lambda shape: tf.zeros([size or 1 for size in shape], dtype), shapes)
 
 
 def _flat_shapes(shapes):
