@@ -15,7 +15,7 @@ CONTEXT = (50 + 5 * np.random.default_rng(1).normal(size=(40, 1))).astype("float
 
 
 def small_flow(context_size=1, **options):
-    options = {"num_layers": 1, "hidden_units": (4,), "seed": 0, **options}
+    options = {"num_layers": 1, "hidden_units": (4,), "activation": "tanh", "seed": 0, **options}
     return tff.flows.realnvp(2, context_size=context_size, **options)
 
 
@@ -221,7 +221,7 @@ def test_what_can_be_conditioned_trains(name):
     context = (CONTEXT - 50) / 5
     assert np.isfinite(model.fit(context, x, epochs=2, verbose=0).history["loss"]).all()
     moved = [np.any(weight.numpy() != old) for weight, old in zip(model.trainable_weights, before, strict=True)]
-    assert np.mean(moved) > 0.9  # but the bias of a unit that no row reaches, or the logit of the only component
+    assert all(moved)
     bound = tff.condition(model.distribution, context)
     np.testing.assert_allclose(model.evaluate(context, x, verbose=0), -np.mean(bound.log_prob(x)), rtol=1e-4)
 

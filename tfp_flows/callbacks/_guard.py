@@ -39,7 +39,7 @@ class Guard:
 
     def before_step(self):
         """All weights, of the optimizer too, and those that change in the forward pass, as moving averages do."""
-        return [tf.identity(variable) for variable in self._variables()] if self._replicas == 1 else None
+        return [tf.identity(variable.value) for variable in self._variables()] if self._replicas == 1 else None
 
     def after_gradient(self, inputs, log_prob, loss, gradients):
         """Whether the step may count: it is finite, and the model has not been at fault before."""
@@ -56,15 +56,18 @@ class Guard:
 
     def after_step(self, before, sound):
         """Brings the weights back as they were before a failed step."""
-        if before is not None:
-            for variable, value in zip(self._variables(), before, strict=True):
-                variable.assign(tf.where(sound, variable, value))
+        if before is None:
+            return
+        # Where the model is at fault the step still counts, so that another order of `tff.datasets.shuffled` follows.
+        counted, count = sound | (self.faults > 0), inner(self.model.optimizer)._iterations
+        for variable, value in zip(self._variables(), before, strict=True):
+            variable.value.assign(tf.where(counted if variable is count else sound, variable.value, value))
 
     def after_evaluation(self, inputs, log_prob, loss):
         self._watch(tf.math.is_finite(loss), inputs, log_prob)
 
     def _variables(self):
-        return [variable.value for variable in (*self.model.weights, *self.model.optimizer.variables)]
+        return [*self.model.weights, *self.model.optimizer.variables]
 
     def reset(self):
         self.failures.assign(0)
@@ -98,6 +101,11 @@ class Guard:
         self.faults.assign(tf.where(no_fault & ~is_finite & tf.reduce_all(is_good), 1, self.faults))
         self.failures.assign(tf.where(is_finite, self.failures, 1))
         return no_fault & is_finite
+
+
+def inner(optimizer):
+    """The optimizer inside a `keras.optimizers.LossScaleOptimizer`, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def _variable(value):

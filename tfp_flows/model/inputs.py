@@ -149,7 +149,8 @@ class DataSpec:
     def batch(self, context, x, weight=None):
         """The parts of a batch as a pipeline yields them: x, (x, weight), (context, x) or (context, x, weight)."""
         parts = [part for part in (context, x, weight) if part is not None]
-        return parts[0] if len(parts) == 1 else tuple(parts)
+        # A list inside a tuple is a tensor for tf.data.
+        return parts[0] if len(parts) == 1 else tuple(tuple(part) if type(part) is list else part for part in parts)
 
     def tensors(self, context, x, weight=None):
         """A batch as tensors of the right dtypes, with the shapes that the model knows; new ones, for TFP's cache.
