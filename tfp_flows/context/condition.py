@@ -5,6 +5,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import mixture
 
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import (
@@ -117,7 +118,7 @@ def _bind(value, context):
         return Conditioned(value, context)
     # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
     arguments = {name: _bind(argument, context) for name, argument in value.parameters.items()}
-    if isinstance(value, tfd.Mixture):
+    if isinstance(value, mixture._Mixture):
         arguments["cat"] = _one_per_context(value.cat, arguments["components"][0])
     return type(value)(**arguments)
 

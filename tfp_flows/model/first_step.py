@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import mixture
 
 from tfp_flows.context import ContextBijector, condition, context_arguments, walk
 
@@ -29,7 +29,7 @@ def adapt(distribution, x, context, only_new=False):
 
 def _flows(distribution):
     """The distributions made by a bijector to which data comes as it is: itself, or the components of a mixture."""
-    if isinstance(distribution, tfd.Mixture):
+    if isinstance(distribution, mixture._Mixture):
         return [flow for component in distribution.components for flow in _flows(component)]
     return [distribution] if isinstance(getattr(distribution, "bijector", None), tfb.Bijector) else []
 

@@ -156,7 +156,7 @@ class FlowModel(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config is not None:
+        if config is not None and self.compiled:  # what nobody has compiled is loaded so
             objective = keras.saving.serialize_keras_object(self.objective)
             config.update(steps_per_execution=self._steps_given, jit_compile=self._jit_given, objective=objective)
         return config
