@@ -15,7 +15,7 @@ CONTEXT = (50 + 5 * np.random.default_rng(1).normal(size=(40, 1))).astype("float
 
 
 def small_flow(context_size=1, **options):
-    options = {"num_layers": 1, "hidden_units": (4,), "seed": 0, **options}
+    options = {"num_layers": 1, "hidden_units": (4,), "activation": "tanh", "seed": 0, **options}
     return tff.flows.realnvp(2, context_size=context_size, **options)
 
 
@@ -51,7 +51,7 @@ def test_the_first_fit_adapts_from_the_training_rows_alone(tmp_path):
     model = eager(small_flow(act_norm=True))
     model.fit(CONTEXT, X, validation_data=(CONTEXT + 100, X * 2), verbose=0)
     check_adapted(model)
-    norm = part_of(model, tff.bijectors.ActNorm)
+    norm = next(part for part in model.distribution.submodules if part.name == "act_norm_0")
     z = norm.inverse(part_of(model, tff.bijectors.Standardize).inverse(X))
     np.testing.assert_allclose([np.mean(z, 0), np.std(z, 0)], [[0, 0], [1, 1]], atol=1e-3)
 
@@ -84,6 +84,7 @@ class Batches(keras.utils.PyDataset):
         return CONTEXT[rows], X[rows]
 
 
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")  # Keras says so of every generator
 @pytest.mark.parametrize("kind", ["tf.data", "generator", "PyDataset"])
 def test_the_first_fit_adapts_from_a_pipelines_first_batches(kind, monkeypatch):
     data = {
@@ -178,6 +179,8 @@ def test_presets_leave_what_they_are_told_to():
 
 # Compositions that `tff.condition` takes
 
+UNIT = (X - 1e4) / 2e3
+
 
 def mixture():
     return tfd.Mixture(tfd.Categorical(logits=tf.Variable([0.0, 0.5])), [small_flow(seed=seed) for seed in (0, 1)])
@@ -189,18 +192,21 @@ def joint():
 
 
 COMPOSITIONS = {
-    "Mixture": (mixture, X),
-    "Independent": (lambda: tfd.Independent(small_flow(), 0), X),
-    "Sample": (lambda: tfd.Sample(small_flow(), [3]), np.stack([X, X + 9, X - 9], 1)),
-    "JointDistributionNamed": (joint, {"a": X, "b": X[:, 0] / 1e4}),
+    "Mixture": (mixture, UNIT),
+    "Independent": (lambda: tfd.Independent(small_flow(), 0), UNIT),
+    "Sample": (lambda: tfd.Sample(small_flow(), [3]), np.stack([UNIT, UNIT + 1, UNIT - 1], 1)),
+    "JointDistributionNamed": (joint, {"a": UNIT, "b": UNIT[:, 0]}),
     "JointDistributionSequential": (
         lambda: tfd.JointDistributionSequential([small_flow(), tfd.Normal(tf.Variable(0.0), 1.0)]),
-        (X, X[:, 0] / 1e4),
+        (UNIT, UNIT[:, 0]),
     ),
-    "a flow over a flow": (lambda: tfd.TransformedDistribution(small_flow(), tfb.Shift(tf.Variable([1.0, 2.0]))), X),
+    "a flow over a flow": (lambda: tfd.TransformedDistribution(small_flow(), tfb.Shift(tf.Variable([1.0, 2.0]))), UNIT),
     "Mixture of Independent": (
-        lambda: tfd.Mixture(tfd.Categorical(logits=tf.Variable([0.0])), [tfd.Independent(small_flow(), 0)]),
-        X,
+        lambda: tfd.Mixture(
+            tfd.Categorical(logits=tf.Variable([0.0, 0.5])),
+            [tfd.Independent(small_flow(seed=seed), 0) for seed in (0, 1)],
+        ),
+        UNIT,
     ),
 }
 
@@ -210,14 +216,14 @@ def test_what_can_be_conditioned_trains(name):
     make, x = COMPOSITIONS[name]
     model = tff.FlowModel(make())
     assert model.context_shape == [1]
-    model.compile(keras.optimizers.SGD(1e-3), run_eagerly=True, jit_compile=False, steps_per_execution=1)
+    model.compile(keras.optimizers.SGD(0.1), run_eagerly=True, jit_compile=False, steps_per_execution=1)
     before = [weight.numpy() for weight in model.trainable_weights]
-    history = model.fit(CONTEXT, x, verbose=0).history
-    assert np.isfinite(history["loss"]).all()
+    context = (CONTEXT - 50) / 5
+    assert np.isfinite(model.fit(context, x, epochs=2, verbose=0).history["loss"]).all()
     moved = [np.any(weight.numpy() != old) for weight, old in zip(model.trainable_weights, before, strict=True)]
-    assert np.mean(moved) > 0.5
-    bound = tff.condition(model.distribution, CONTEXT)
-    np.testing.assert_allclose(model.log_prob(x, CONTEXT), bound.log_prob(x), rtol=1e-4)
+    assert all(moved)
+    bound = tff.condition(model.distribution, context)
+    np.testing.assert_allclose(model.evaluate(context, x, verbose=0), -np.mean(bound.log_prob(x)), rtol=1e-4)
 
 
 def test_a_mixtures_components_are_adapted():
@@ -231,19 +237,23 @@ def test_a_mixtures_components_are_adapted():
 # Inside a larger Keras model
 
 
+def negative(y, log_prob):
+    return -log_prob
+
+
 def larger_model(flow):
     """A head for y beside the flow, both fed by one embedding of the inputs."""
-    inputs, x = keras.Input([1]), keras.Input([2])
+    inputs, x = keras.Input([1], name="inputs"), keras.Input([2], name="x")
     embedded = keras.layers.Dense(2, name="embedding")(inputs)
     outputs = {"log_prob": flow((embedded, x)), "y": keras.layers.Dense(1, name="head")(embedded)}
     model = keras.Model({"inputs": inputs, "x": x}, outputs)
-    loss = {"log_prob": lambda y, log_prob: -log_prob, "y": "mse"}
+    loss = {"log_prob": negative, "y": "mse"}
     model.compile(keras.optimizers.SGD(0.0), loss, jit_compile=False, run_eagerly=True)
     return model
 
 
-def test_the_losses_of_a_larger_model_are_reported_right():
-    flow = tff.FlowModel(small_flow(2, standardize=False))
+def test_the_losses_of_a_larger_model_are_reported_right(tmp_path):
+    flow = tff.FlowModel(small_flow(2, standardize=False), name="flow")
     assert not flow.compiled
     x, y = (X - 1e4) / 2e3, CONTEXT / 50
     model = larger_model(flow)
@@ -257,7 +267,11 @@ def test_the_losses_of_a_larger_model_are_reported_right():
     np.testing.assert_allclose(history["loss"], nll + mse, rtol=1e-4)
     results = model.evaluate(data, target, verbose=0, return_dict=True)
     np.testing.assert_allclose(results["loss"], nll + mse, rtol=1e-4)
-    assert not flow.compiled
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", compile=False)
+    assert not flow.compiled and not loaded.get_layer("flow").compiled
+    for name, value in loaded.predict(data, verbose=0).items():
+        np.testing.assert_allclose(value, model.predict(data, verbose=0)[name], rtol=1e-5)
 
 
 # Callbacks that act on batches
@@ -272,7 +286,7 @@ class OnBatches(keras.callbacks.Callback):
         self.seen.append(batch)
 
 
-@pytest.mark.parametrize("kind", ["own", "LambdaCallback", "both"])
+@pytest.mark.parametrize("kind", ["own", "both"])
 def test_callbacks_see_every_batch(kind):
     own, seen = OnBatches(), []
     lambdas = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: seen.append(batch))
@@ -280,7 +294,7 @@ def test_callbacks_see_every_batch(kind):
     model.compile(keras.optimizers.SGD(0.0), jit_compile=False)
     model.fit(CONTEXT, X, batch_size=8, verbose=0)
     assert model.steps_per_execution == 16
-    callbacks = {"own": own, "LambdaCallback": lambdas, "both": [lambdas, own]}[kind]
+    callbacks = {"own": own, "both": [lambdas, own]}[kind]
     model.fit(CONTEXT, X, batch_size=8, verbose=0, callbacks=callbacks)
     assert [found for found in (own.seen, seen) if found] == [[0, 1, 2, 3, 4]] * (2 if kind == "both" else 1)
 

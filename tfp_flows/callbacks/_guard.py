@@ -39,7 +39,7 @@ class Guard:
 
     def before_step(self):
         """All weights, of the optimizer too, and those that change in the forward pass, as moving averages do."""
-        return [tf.identity(variable) for variable in self._variables()] if self._replicas == 1 else None
+        return [tf.identity(variable.value) for variable in self._variables()] if self._replicas == 1 else None
 
     def after_gradient(self, inputs, log_prob, loss, gradients):
         """Whether the step may count: it is finite, and the model has not been at fault before."""
@@ -56,15 +56,18 @@ class Guard:
 
     def after_step(self, before, sound):
         """Brings the weights back as they were before a failed step."""
-        if before is not None:
-            for variable, value in zip(self._variables(), before, strict=True):
-                variable.assign(tf.where(sound, variable, value))
+        if before is None:
+            return
+        # Where the model is at fault the step still counts, so that another order of `tff.datasets.shuffled` follows.
+        counted, count = sound | (self.faults > 0), inner(self.model.optimizer)._iterations
+        for variable, value in zip(self._variables(), before, strict=True):
+            variable.value.assign(tf.where(counted if variable is count else sound, variable.value, value))
 
     def after_evaluation(self, inputs, log_prob, loss):
         self._watch(tf.math.is_finite(loss), inputs, log_prob)
 
     def _variables(self):
-        return [variable.value for variable in (*self.model.weights, *self.model.optimizer.variables)]
+        return [*self.model.weights, *self.model.optimizer.variables]
 
     def reset(self):
         self.failures.assign(0)
@@ -100,6 +103,11 @@ class Guard:
         return no_fault & is_finite
 
 
+def inner(optimizer):
+    """The optimizer inside a `keras.optimizers.LossScaleOptimizer`, or itself."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _variable(value):
     """A variable of which each replica has its own copy; read from outside, it is their sum."""
     return tf.Variable(
@@ -112,10 +120,8 @@ def _variable(value):
 
 def _row_specs(model):
     """The shape and dtype of one row of the model's inputs, in their structure; None where a size is open."""
-    distribution = model.distribution
-    specs = tf.nest.map_structure(
-        lambda dtype, shape: tf.TensorSpec(shape, dtype), distribution.dtype, distribution.event_shape
-    )
+    spec = model.data_spec
+    specs = tf.nest.map_structure(lambda dtype, shape: tf.TensorSpec(shape, dtype), spec.event_dtype, spec.event_shape)
     if model.is_conditional:
         context = tf.nest.map_structure(lambda shape: tf.TensorSpec(shape, model.precision), model.context_shape)
         specs = (context, specs)

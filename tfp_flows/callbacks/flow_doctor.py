@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows.callbacks._flow_callback import FlowCallback
-from tfp_flows.callbacks._guard import Guard
+from tfp_flows.callbacks._guard import Guard, inner
 from tfp_flows.callbacks.diagnosis import diagnose
 
 
@@ -139,7 +139,7 @@ class FlowDoctor(FlowCallback):
         self._kept = [variable.numpy() for variable in self._variables()]
 
     def _restore(self):
-        optimizer = _inner(self.model.optimizer)
+        optimizer = inner(self.model.optimizer)
         is_number = isinstance(optimizer._learning_rate, keras.Variable)
         # Read before it is restored, so that a second failure lowers it again.
         rate = optimizer.learning_rate.numpy() if is_number else None
@@ -158,14 +158,9 @@ class FlowDoctor(FlowCallback):
         The count numbers the epochs of `tff.datasets.shuffled`, so that another order follows; and a scale that has
         overflowed would overflow again.
         """
-        optimizer = _inner(self.model.optimizer)
+        optimizer = inner(self.model.optimizer)
         kept = [variable for variable in optimizer.variables if variable is not optimizer._iterations]
         return [*self.model.weights, *kept]
-
-
-def _inner(optimizer):
-    """The optimizer inside a `keras.optimizers.LossScaleOptimizer`, or itself."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -187,4 +182,4 @@ class _Scaled(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def _event_size(model):
-    return sum(shape.num_elements() or 1 for shape in tf.nest.flatten(model.distribution.event_shape))
+    return sum(shape.num_elements() or 1 for shape in tf.nest.flatten(model.data_spec.event_shape))

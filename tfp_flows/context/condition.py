@@ -4,6 +4,8 @@ import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import mixture
 
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import (
@@ -114,5 +116,22 @@ def _bind(value, context):
         return value
     if isinstance(value, tfb.Bijector):
         return Conditioned(value, context)
-    # Not by `copy`, which slices the arguments: a slice of a variable is no longer a variable.
-    return type(value)(**{name: _bind(argument, context) for name, argument in value.parameters.items()})
+    # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
+    arguments = {name: _bind(argument, context) for name, argument in value.parameters.items()}
+    if isinstance(value, mixture._Mixture):
+        arguments["cat"] = _one_per_context(value.cat, arguments["components"][0])
+    return type(value)(**arguments)
+
+
+def _one_per_context(categorical, component):
+    """The categorical of a mixture in the batch shape of its bound components, to which TFP does not broadcast it."""
+    if categorical.batch_shape.rank == component.batch_shape.rank:
+        return categorical
+    name = "probs" if categorical.logits is None else "logits"
+    parameter = tf.convert_to_tensor(getattr(categorical, name))
+    shape = tf.concat([component.batch_shape_tensor(), tf.shape(parameter)[-1:]], 0)
+    static = component.batch_shape.concatenate(parameter.shape[-1:])
+    deferred = tfp.util.DeferredTensor(
+        getattr(categorical, name), lambda value: tf.broadcast_to(value, shape), shape=static
+    )
+    return tfd.Categorical(**{name: deferred}, dtype=categorical.dtype)

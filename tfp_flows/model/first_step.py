@@ -3,9 +3,9 @@
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
-from tensorflow_probability import distributions as tfd
+from tensorflow_probability.python.distributions import mixture
 
-from tfp_flows.context import ContextBijector, context_arguments, walk
+from tfp_flows.context import ContextBijector, condition, context_arguments, walk
 
 
 def adaptable(distribution, only_new=False):
@@ -29,7 +29,7 @@ def adapt(distribution, x, context, only_new=False):
 
 def _flows(distribution):
     """The distributions made by a bijector that receive the data unchanged: itself, or the components of a mixture."""
-    if isinstance(distribution, tfd.Mixture):
+    if isinstance(distribution, mixture._Mixture):
         return [flow for component in distribution.components for flow in _flows(component)]
     return [distribution] if _has_a_way(distribution) else []
 
@@ -53,7 +53,8 @@ def check_support(distribution, x, context):
         next(distribution.walk(x, context), None)
         return
     if not isinstance(getattr(distribution, "bijector", None), tfb.Bijector):
-        log_prob = distribution.log_prob(x, **context_arguments(distribution, context))
+        bound = distribution if context is None else condition(distribution, context)
+        log_prob = bound.log_prob(x)
         rows = np.flatnonzero(~np.isfinite(np.asarray(log_prob)))
         if rows.size:
             raise ValueError(

@@ -150,15 +150,15 @@ class FlowModel(keras.Model):
             self.optimizer.build(self.trainable_variables)
         point = tf.nest.map_structure(
             lambda dtype, shape: tf.zeros([1, *(size or 1 for size in shape)], dtype),
-            self.distribution.dtype,
-            self.distribution.event_shape,
+            self.data_spec.event_dtype,
+            self.data_spec.event_shape,
         )
         self.compute_metrics(None, self.data_spec.target(point), tf.zeros([1], self.precision))
         self.reset_metrics()
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config is not None:
+        if config is not None and self.compiled:  # what nobody has compiled is loaded so
             objective = keras.saving.serialize_keras_object(self.objective)
             config.update(steps_per_execution=self._steps_given, jit_compile=self._jit_given, objective=objective)
         return config

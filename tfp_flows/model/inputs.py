@@ -9,6 +9,9 @@ import copy
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows.context import condition
 
 
 class DataSpec:
@@ -22,9 +25,12 @@ class DataSpec:
     """
 
     def __init__(self, distribution, context_shape):
+        self.context_shape = context_shape
+        if isinstance(distribution, tfd.JointDistribution) and context_shape is not None:
+            # It draws from its parts to tell their dtypes and shapes.
+            distribution = condition(distribution, _zeros(context_shape, "float32"))
         self.event_dtype = tf.nest.map_structure(tf.as_dtype, distribution.dtype)
         self.event_shape = distribution.event_shape
-        self.context_shape = context_shape
         self.fields = ()
         self.is_conditional = context_shape is not None
         floats = [dtype.name for dtype in tf.nest.flatten(self.event_dtype) if dtype.is_floating]
@@ -161,7 +167,8 @@ class DataSpec:
     def batch(self, context, x, weight=None):
         """The parts of a batch as a pipeline yields them: x, (x, weight), (context, x) or (context, x, weight)."""
         parts = [part for part in (context, x, weight) if part is not None]
-        return parts[0] if len(parts) == 1 else tuple(parts)
+        # A list inside a tuple is a tensor for tf.data.
+        return parts[0] if len(parts) == 1 else tuple(tuple(part) if type(part) is list else part for part in parts)
 
     def tensors(self, context, x, weight=None):
         """A batch as tensors of the right dtypes, with the shapes that the model knows; new ones, for TFP's cache.
@@ -204,9 +211,7 @@ class DataSpec:
         """A single context of zeros; None where there is none."""
         if not self.is_conditional:
             return None
-        return tf.nest.map_structure(
-            lambda shape: tf.zeros([size or 1 for size in shape], self.precision), self.context_shape
-        )
+        return _zeros(self.context_shape, self.precision)
 
     def target(self, x):
         """The event as one tensor for losses and metrics: a structure's parts flattened and concatenated."""
@@ -374,6 +379,11 @@ def _batch(leaf, dtype, shape, what, is_event=True):
     if before < 0 or not shape.is_compatible_with(tensor.shape[before:]):
         raise ValueError(f"Expected {what} of shape {('n', *shape)}. Received: shape {tensor.shape}")
     return tf.ensure_shape(tensor, tensor.shape[:before].concatenate(shape))
+
+
+def _zeros(shapes, dtype):
+    """A single context of zeros, of size 1 where any will do."""
+    return tf.nest.map_structure(lambda shape: tf.zeros([size or 1 for size in shape], dtype), shapes)
 
 
 def _flat_shapes(shapes):

@@ -18,7 +18,9 @@ def train_step(model, inputs, target, weight, fields):
         log_prob = model.training_log_prob(inputs, fields)
         loss = model.compute_loss(inputs, target, log_prob, weight, training=True)
         scaled_loss = optimizer.scale_loss(loss)
-    gradients = bounded(tape.gradient(scaled_loss, weights))
+    # What is bounded is the gradient of the loss, whatever factor the optimizer puts before it.
+    scale = tf.cast(optimizer.scale_loss(tf.ones([], loss.dtype)), tf.float64)
+    gradients = bounded(tape.gradient(scaled_loss, weights), LARGEST_GRADIENT * scale)
     sound = guard.after_gradient(inputs, log_prob, loss, gradients) if guard else True
     if weights:
         if guard:
@@ -48,8 +50,8 @@ def _logs(model, inputs, target, weight, log_prob, loss, sound, training):
     return model.compute_metrics(inputs, target, log_prob, sample_weight=weight)
 
 
-def bounded(gradients):
-    """The gradients, all scaled by one factor so that no entry exceeds `LARGEST_GRADIENT`; NaN stays NaN.
+def bounded(gradients, limit=LARGEST_GRADIENT):
+    """The gradients, all scaled by one factor so that no entry exceeds `limit`; NaN stays NaN.
 
     Keras clips by the global norm g → g c / |g|, and the optimizers average g²: both overflow float32 at 1e19.
     """
@@ -58,8 +60,8 @@ def bounded(gradients):
         return gradients
     largest = tf.reduce_max([tf.cast(tf.reduce_max(tf.abs(gradient)), tf.float64) for gradient in present])
     # No factor helps against infinity: it stays, for the guard to see.
-    is_large = (largest > LARGEST_GRADIENT) & tf.math.is_finite(largest)
-    factor = tf.where(is_large, LARGEST_GRADIENT / tf.where(is_large, largest, 1.0), 1.0)
+    is_large = (largest > limit) & tf.math.is_finite(largest)
+    factor = tf.where(is_large, limit / tf.where(is_large, largest, 1.0), 1.0)
     return [
         None if gradient is None else tf.convert_to_tensor(gradient) * tf.cast(factor, gradient.dtype)
         for gradient in gradients
