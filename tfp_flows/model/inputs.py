@@ -258,10 +258,10 @@ def _rows(leaf, dtype, shape, what):
         raise ValueError(f"Expected {what} of shape {('n', *expected)}. Received: shape {array.shape}")
     if not len(array):
         raise ValueError(f"Expected {what} with at least one row. Received: shape {array.shape}")
-    cast = array.astype(dtype.as_numpy_dtype, copy=False)
+    with np.errstate(over="ignore"):  # what is too large is refused below, by column
+        cast = array.astype(dtype.as_numpy_dtype, copy=False)
     if dtype.is_floating:
-        with np.errstate(over="ignore"):
-            _check_finite(cast, what, leaf, array)
+        _check_finite(cast, what, leaf, array)
     return cast
 
 
