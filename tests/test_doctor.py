@@ -56,7 +56,7 @@ def test_a_failure_of_the_model_leaves_its_batch_out_of_the_loss():
     model = model_of(keras.optimizers.SGD(0.0), Spoilt)
     doctor = tff.callbacks.FlowDoctor()
     history = model.fit(batches(with_row(99.0)), callbacks=[doctor], verbose=0).history
-    assert len(doctor.failures) == 1 and "weights brought back" in doctor.failures[0]
+    assert len(doctor.failures) == 1 and "weights restored" in doctor.failures[0]
     expected = -np.mean(model.log_prob(np.delete(X, slice(8, 16), 0)))
     np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
 
@@ -92,7 +92,7 @@ def test_training_goes_on_with_a_scaled_loss(schedule):
                 optimizer.dynamic_scale.assign(scale / 2)
 
     history = model.fit(batches(10 * X), epochs=3, callbacks=[Spoil(), doctor], verbose=0).history
-    assert len(doctor.failures) == 1 and "weights brought back" in doctor.failures[0]
+    assert len(doctor.failures) == 1 and "weights restored" in doctor.failures[0]
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert float(optimizer.dynamic_scale) == scale / 2  # not brought back
     expected = 0.5 * (rate(inner.iterations) if schedule else 0.01)

@@ -250,7 +250,7 @@ REFUSED = {
     "context of another length": (
         lambda m: m.fit(CONTEXT[:9], X),
         ValueError,
-        "row of each for every event. Received: 12 data, 9 contexts",
+        "as many contexts and weights as events. Received: 12 data, 9 contexts",
     ),
     "weights of another length": (
         lambda m: m.evaluate(CONTEXT, X, sample_weight=WEIGHT[:5]),
@@ -271,7 +271,7 @@ REFUSED = {
     "context beside a pipeline": (
         lambda m: m.fit(PIPELINES["tf.data"](X), context=CONTEXT),
         ValueError,
-        "come out of the pipeline itself.*Received",
+        "come from the pipeline itself.*Received",
     ),
     "class weights": (
         lambda m: m.fit(CONTEXT, X, class_weight={0: 1.0}),

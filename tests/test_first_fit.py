@@ -152,7 +152,11 @@ def test_numbers_too_large_for_a_gradient_are_refused():
 # Presets
 
 
-@pytest.mark.parametrize("name", tff.flows.__all__)
+# Continuous flows have one layer; manifolds and images have no unit to be brought to.
+OTHERS = {"continuous", "with_solver", "torus", "sphere", "product", "glow", "realnvp_image"}
+
+
+@pytest.mark.parametrize("name", sorted(set(tff.flows.__all__) - OTHERS))
 def test_presets_standardize_and_no_two_layers_start_alike(name):
     layers = {} if name == "gaussian" else {"num_layers": 2}
     flow = getattr(tff.flows, name)(3, context_size=2, seed=0, **layers)

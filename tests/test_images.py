@@ -348,9 +348,9 @@ def test_samples_follow_the_probabilities():
 
 def test_temperature():
     images = binary()
-    one = images.sample_at_temperature([50], 1.0, seed=3)
-    np.testing.assert_array_equal(one, images.sample(50, seed=3))
-    cold = np.asarray(images.sample_at_temperature([50], 0.0, seed=3))
+    one = images.sample_at_temperature([50], 1.0, seed=(0, 3))
+    np.testing.assert_array_equal(one, images.sample(50, seed=(0, 3)))
+    cold = np.asarray(images.sample_at_temperature([50], 0.0, seed=(0, 3)))
     assert np.all(cold == cold[0]) and np.any(one != cold)
 
 
@@ -366,8 +366,8 @@ def test_conditional_integers():
     arguments = context_arguments(images, contexts)
     np.testing.assert_allclose(images.log_prob(samples, **arguments), bound.log_prob(samples), rtol=1e-5)
     assert np.any(images.log_prob(samples, **context_arguments(images, contexts[::-1])) != bound.log_prob(samples))
-    cold = images.sample_at_temperature([2, 3], 0.5, seed=1, **arguments)
-    np.testing.assert_array_equal(bound.sample_at_temperature(2, 0.5, seed=1), cold)
+    cold = images.sample_at_temperature([2, 3], 0.5, seed=(0, 1), **arguments)
+    np.testing.assert_array_equal(bound.sample_at_temperature(2, 0.5, seed=(0, 1)), cold)
     assert cold.shape == (2, 3, 4, 4, 1)
 
 

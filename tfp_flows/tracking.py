@@ -38,9 +38,13 @@ def layers_of(module):
         if sublayers or variables:
             # The part's own class name is what `summary()` shows.
             kind = type(type(part).__name__.strip("_"), (_Part,), {})
-            shape = getattr(part, "event_shape", getattr(module, "event_shape", None))
-            layers.append(kind(part.name, sublayers, variables, shape))
+            layers.append(kind(part.name, sublayers, variables, _event_shape(part) or _event_shape(module)))
     return layers[::-1]
+
+
+def _event_shape(part):
+    """The shape of a part's events; None where it is not known, or only by drawing, as of a joint distribution."""
+    return None if isinstance(part, tfd.JointDistribution) else getattr(part, "event_shape", None)
 
 
 def build_networks(distribution, bound):
