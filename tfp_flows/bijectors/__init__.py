@@ -7,8 +7,10 @@ from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, R
 from tfp_flows.bijectors.elementwise import DiagonalAffine, Elementwise
 from tfp_flows.bijectors.gaussianization import Gaussianization
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
+from tfp_flows.bijectors.permutation import Permutation
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.stack import Stack
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -28,9 +30,11 @@ __all__ = [
     "NeuralSplineAutoregressive",
     "NeuralSplineCoupling",
     "NICE",
+    "Permutation",
     "Planar",
     "Radial",
     "RealNVP",
+    "Stack",
     "Standardize",
     "StandardizedContext",
     "Sylvester",
