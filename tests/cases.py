@@ -69,6 +69,21 @@ def own_chain(dtype, seed):
     )
 
 
+def stack_of_turns(dtype, seed):
+    """Turns of several layers, some with a context and some without, that differ in their permutations and orders."""
+    shared = {"context_size": 2, "hidden_units": (8,), "dtype": dtype}
+    return bijectors.Stack(
+        [
+            [
+                bijectors.RealNVP(4, seed=seed + k, **shared),
+                bijectors.Permutation(4, seed=seed + k, dtype=dtype),
+                bijectors.MAF(4, input_order=order, seed=seed + k, **shared),
+            ]
+            for k, order in enumerate(("left-to-right", "right-to-left"))
+        ]
+    )
+
+
 CASES = {
     "NICE, odd size": Case(lambda dtype, seed: bijectors.NICE(5, dtype=dtype, seed=seed), 5),
     "NICE, context": Case(lambda dtype, seed: bijectors.NICE(3, context_size=2, dtype=dtype, seed=seed), 3, 2),
@@ -207,6 +222,13 @@ CASES = {
     "Sylvester, context": Case(
         lambda dtype, seed: bijectors.Sylvester(3, 2, context_size=2, dtype=dtype, seed=seed), 3, 2
     ),
+    "Permutation": Case(
+        lambda dtype, seed: bijectors.Permutation(4, dtype=dtype, seed=seed), 4, starts_as_identity=False
+    ),
+    "Stack": Case(
+        lambda dtype, seed: bijectors.Stack([bijectors.Planar(3, dtype=dtype, seed=seed + k) for k in range(3)]), 3
+    ),
+    "Stack of couplings, permutations and orders, context": Case(stack_of_turns, 4, 2, starts_as_identity=False),
     "LogisticMixture, inverted": Case(
         lambda dtype, seed: tfb.Invert(
             bijectors.Elementwise(2, transformers.LogisticMixture(), dtype=dtype, seed=seed)

@@ -27,7 +27,11 @@ def test_masks_alternate_and_every_coordinate_moves():
 def test_seeds_fix_weights_and_orders():
     def numbers(seed):
         flow = tff.flows.realnvp(6, num_layers=4, seed=seed)
-        orders = [np.array(part.permutation) for part in flow.bijector.bijectors if isinstance(part, tfb.Permute)]
+        orders = [
+            np.array(part.permutation)
+            for part in flow.bijector.bijectors
+            if isinstance(part, tff.bijectors.Permutation)
+        ]
         assert len(orders) == 1
         return [*orders, *(variable.numpy() for variable in flow.variables)]
 

@@ -148,9 +148,6 @@ def test_a_stack_is_its_chain(name, method):
         assert_same(stack, chain, method, 1, compile_by)
 
 
-SEQUENTIAL = ("MAF", "IAF", "Masked", "NeuralSplineA")
-
-
 @pytest.mark.parametrize("name", TURNS)
 def test_second_derivatives_are_those_of_the_chain(name):
     # Going one by one has no second derivatives.
@@ -253,3 +250,32 @@ def test_the_longest_run_of_equal_turns_is_stacked():
     assert isinstance(norm, bijectors.ActNorm) and len(stack._turns) == 3 and last is layers[0]
     assert stacked(layers, least=7) == layers
     assert stacked(layers[:3]) == layers[:3]
+
+
+def test_spline_couplings_are_stacked_where_that_pays():
+    flow = tff.flows.neural_spline_coupling(3, num_layers=8, seed=0)
+    _, stack = flow.bijector.bijectors
+    assert isinstance(stack, bijectors.Stack) and len(stack._turns) == 4
+    chain = tff.flows.neural_spline_coupling(3, num_layers=8, seed=0, stack=False)
+    assert not any(isinstance(part, bijectors.Stack) for part in chain.bijector.bijectors)
+    x = tf.random.stateless_normal([5, 3], (0, 1))
+    np.testing.assert_allclose(flow.log_prob(x), chain.log_prob(x), rtol=1e-5)
+    short = tff.flows.neural_spline_coupling(3, num_layers=4, seed=0)
+    assert not any(isinstance(part, bijectors.Stack) for part in short.bijector.bijectors)
+
+
+def test_every_preset_of_equal_layers_takes_a_stack():
+    x = tf.random.stateless_normal([5, 4], (0, 1))
+    for preset in (
+        "nice",
+        "realnvp",
+        "maf",
+        "iaf",
+        "neural_spline_autoregressive",
+        "planar",
+        "radial",
+        "gaussianization",
+    ):
+        flow, chain = (getattr(tff.flows, preset)(4, num_layers=8, seed=0, stack=stack) for stack in (True, False))
+        assert any(isinstance(part, bijectors.Stack) for part in flow.bijector.bijectors), preset
+        np.testing.assert_allclose(flow.log_prob(x), chain.log_prob(x), rtol=1e-5, atol=1e-5)

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 
-def scan(step_at, weights, x, shared=(), reverse=False):
+def scan(step_at, length, weights, x, zero, shared=(), reverse=False):
     """The result of steps that follow one another, each with weights of its own, and the sum of their log-dets.
 
     x_{k+1}, d_k = f(x_k; w_k, s) for k = 0 ... L - 1; the results are x_L and Σ d_k. In a graph that is a loop, and so
@@ -13,22 +13,23 @@ def scan(step_at, weights, x, shared=(), reverse=False):
     Arguments:
       step_at: takes k and w_k and gives a context manager, of which comes f as a function of x and all of `shared`.
         Derivatives of f are taken inside it as well.
+      length: L.
       weights: a list of floating-point tensors `[L, ...]`.
-      x: `[..., D]`, any shape that f keeps; d_k has its batch shape, all of it but the last axis.
+      x: a tensor of any shape, which f keeps.
+      zero: zeros of the shape of d_k.
       shared: the list s of tensors that all steps take.
       reverse: whether the steps come in the order L - 1 ... 0.
     """
-    length, num_shared = weights[0].shape[0], len(shared)
 
     def split(inputs):
-        return inputs[0], inputs[1 : 1 + num_shared], inputs[1 + num_shared :]
+        return inputs[0], inputs[1 : 1 + len(shared)], inputs[1 + len(shared) :]
 
     def written_out(*inputs):
         x, shared, weights = split(inputs)
-        weights = list(zip(*map(tf.unstack, weights), strict=True))
-        total = tf.zeros_like(x[..., 0])
-        for k in range(length)[::-1] if reverse else range(length):
-            with step_at(k, weights[k]) as step:
+        weights = [tf.unstack(w, length) for w in weights]
+        total = zero
+        for k in range(length)[:: -1 if reverse else 1]:
+            with step_at(k, [w[k] for w in weights]) as step:
                 x, log_det = step(x, *shared)
             total += log_det
         return x, total
@@ -52,10 +53,10 @@ def scan(step_at, weights, x, shared=(), reverse=False):
             k = nth(i)
             with step_at(k, [w[k] for w in weights]) as step:
                 y, log_det = step(x, *shared)
-            return tf.ensure_shape(y, x.shape), total + log_det, kept.write(k, x)
+            return tf.ensure_shape(y, x.shape), tf.ensure_shape(total + log_det, zero.shape), kept.write(k, x)
 
         kept = tf.TensorArray(x.dtype, length, element_shape=x.shape)
-        y, total, kept = loop(forth, x, tf.zeros_like(x[..., 0]), kept)
+        y, total, kept = loop(forth, x, zero, kept)
         kept = kept.stack()
         return (y, total), lambda y_bar, total_bar: derivatives(kept, y_bar, total_bar, *inputs)
 
@@ -78,6 +79,7 @@ def scan(step_at, weights, x, shared=(), reverse=False):
                         (y, log_det), (x, shared, w), (x_bar, total_bar), unconnected_gradients="zero"
                     )
                 shared_bars = tf.nest.map_structure(tf.add, shared_bars, own)
+                x_bar = tf.ensure_shape(x_bar, x.shape)
                 return x_bar, shared_bars, [bars.write(k, bar) for bars, bar in zip(weight_bars, w_bars, strict=True)]
 
             weight_bars = [tf.TensorArray(w.dtype, length, element_shape=w.shape[1:]) for w in weights]

@@ -42,21 +42,24 @@ class Stack(Bijector):
 
     # The layers are a pattern and a place to work: their own variables are not the stack's.
     _TF_MODULE_IGNORED_PROPERTIES = Bijector._TF_MODULE_IGNORED_PROPERTIES.union(
-        ("_parameters", "_constructor_arguments", "_turns", "_weights_of_turns")
+        ("_parameters", "_constructor_arguments", "_turns", "_places", "_weights_of_turns")
     )
 
     def __init__(self, turns, *, validate_args=False, name=None):
         turns = [list(turn) if isinstance(turn, (list, tuple)) else [turn] for turn in turns]
         _check(turns)
-        context_shapes = [layer.context_shape for layer in turns[0] if layer.context_shape is not None]
+        conditional = next((layer for layer in turns[0] if layer.context_shape is not None), turns[0][0])
         super().__init__(
             turns[0][0].event_shape,
-            context_shape=context_shapes[0] if context_shapes else None,
+            context_shape=conditional.context_shape,
+            context_size=conditional.context_size,
             dtype=turns[0][0].dtype,
             validate_args=validate_args,
             name=name,
         )
         self._turns = self._no_dependency(turns)
+        # Where the loop puts the weights and arrays of each turn: into the first.
+        self._places = self._no_dependency([*_weights(turns[0]), *_arrays(turns[0])])
         self._weights_of_turns = self._no_dependency([list(map(_content, _weights(turn))) for turn in turns])
         self._stacked = [_stack(weights) for weights in zip(*self._weights_of_turns, strict=True)]
         arrays = [list(map(_content, _arrays(turn))) for turn in turns]
@@ -69,12 +72,11 @@ class Stack(Bijector):
         return self._loop(x, context, forward=False)
 
     def _loop(self, event, context, forward):
-        layers = self._turns[0]
-        places = [*_weights(layers), *_arrays(layers)]
+        layers = self._turns[0][:: -1 if forward else 1]
 
         def turn(event, context=None):
             total = 0.0
-            for layer in layers[:: -1 if forward else 1]:
+            for layer in layers:
                 evaluate = layer._forward_and_log_det if forward else layer._inverse_and_log_det
                 event, log_det = evaluate(event, None if layer.context_shape is None else context)
                 total += log_det
@@ -83,11 +85,13 @@ class Stack(Bijector):
         @contextlib.contextmanager
         def turn_at(k, weights):
             arrays = [tf.constant(array)[k] for array in self._stacked_arrays]
-            with _values_in(places, [*weights, *arrays]):
+            with _values_in(self._places, [*weights, *arrays]):
                 yield turn
 
         weights = [tf.convert_to_tensor(variable) for variable in self._stacked]
-        return scan(turn_at, weights, event, () if context is None else (context,), reverse=forward)
+        zero = tf.reduce_sum(tf.zeros_like(event), list(range(-self.event_shape.rank, 0)))
+        shared = () if context is None else (context,)
+        return scan(turn_at, len(self._turns), weights, event, zero, shared, reverse=forward)
 
     @property
     def layers(self):

@@ -11,6 +11,8 @@ standardize: whether a `Standardize` stands next to the data, for data of any un
   around all for contexts, which are left alone where there is an embedding. `FlowModel.fit` sets both from the
   training data, or `FlowModel.adapt` does.
 act_norm: whether an `ActNorm` stands on the data's side of every layer; set from data likewise.
+stack: whether equal layers that follow one another become one `Stack`, where that saves at least `LEAST` of them: the
+  first call compiles sooner, and a step of training may take a little longer.
 **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 
@@ -22,7 +24,11 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, merged_signature
+from tfp_flows.bijectors.stack import stacked
 from tfp_flows.context import embedded, input_and_output
+
+# So many layers have to be saved for a `Stack` to pay: with fewer, the loop costs what it saves to compile.
+LEAST = 4
 
 
 def flow_of(
@@ -36,6 +42,7 @@ def flow_of(
     embedding=None,
     standardize=True,
     act_norm=False,
+    stack=False,
     **parts,
 ):
     """The distribution of a chain of layers over a base.
@@ -60,6 +67,8 @@ def flow_of(
     if act_norm:
         norms = [bijectors.ActNorm(event_size, dtype=dtype, name=f"act_norm_{k}") for k in range(len(layers))]
         layers = [part for pair in zip(norms, layers, strict=True) for part in pair]
+    if stack:
+        layers = stacked(layers, LEAST)
     if standardize is True:
         layers = [bijectors.Standardize(event_size, dtype=dtype), *layers]
     if base is None:

@@ -65,6 +65,7 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NeuralSplineCoupling`. Masks as
     in `realnvp`; and
       mixing: what stands between the layers: "permutation", or "lu", the paper's trainable `LULinear`.
+      stack: True unless given, since splines take long to compile; see `tfp_flows.flows.flow`.
 
     Source: Durkan et al. 2019, arXiv 1906.04032.
 
@@ -74,8 +75,8 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
     >>> tff.flows.neural_spline_coupling(3, num_layers=4, mixing="lu", seed=0).sample(5).shape
     TensorShape([5, 3])
     """
-    layers = _couplings(bijectors.NeuralSplineCoupling, event_size, num_layers, mixing)
-    return flow_of(layers, event_size, **options)
+    layers = _couplings(bijectors.NeuralSplineCoupling, event_size, num_layers, mixing, equal_turns=True)
+    return flow_of(layers, event_size, **{"stack": True, **options})
 
 
 @preset
@@ -243,8 +244,11 @@ def gaussian(event_size, covariance="full", **options):
     return flow_of(lambda **shared: [makers[covariance](event_size, name="affine", **shared)], event_size, **options)
 
 
-def _couplings(bijector, event_size, num_layers, mixing="permutation"):
-    """Makes couplings whose masks alternate with their complements, and what mixes the coordinates between them."""
+def _couplings(bijector, event_size, num_layers, mixing="permutation", equal_turns=False):
+    """Makes couplings whose masks alternate with their complements, and what mixes the coordinates between them.
+
+    With `equal_turns` a permutation that changes nothing stands before the first pair, which is then like all others.
+    """
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("permutation", "lu"), mixing=mixing)
 
@@ -256,9 +260,9 @@ def _couplings(bijector, event_size, num_layers, mixing="permutation"):
                 lu = bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}")
                 layers.append(lu)
             # Two masks have moved every coordinate; and two coordinates have no other order that the masks do not give.
-            elif k > 0 and k % 2 == 0 and event_size > 2:
-                order = np.random.default_rng(layer_seed).permutation(event_size)
-                layers.append(tfb.Permute(order, name=f"permute_{k}"))
+            elif mixing == "permutation" and k % 2 == 0 and event_size > 2 and (k > 0 or equal_turns):
+                order = np.random.default_rng(layer_seed).permutation(event_size) if k else np.arange(event_size)
+                layers.append(bijectors.Permutation(event_size, order, dtype=dtype, name=f"permute_{k}"))
             layer_mask = mask if k % 2 == 0 else ~mask
             name = f"{bijector.__name__.lower()}_{k}"
             layers.append(bijector(event_size, mask=layer_mask, dtype=dtype, seed=layer_seed, name=name, **shared))
