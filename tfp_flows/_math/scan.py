@@ -11,8 +11,8 @@ def scan(step_at, length, weights, x, zero, shared=(), reverse=False):
     f is compiled twice, whatever L. Second derivatives, and those beyond, are those of L steps written out.
 
     Arguments:
-      step_at: takes k and w_k and gives a context manager, of which comes f as a function of x and all of `shared`.
-        Derivatives of f are taken inside it as well.
+      step_at: takes k, an integer or in a loop a tensor, and w_k, and gives a context manager, of which comes f as a
+        function of x and of all of `shared`. Derivatives of f are taken inside it as well.
       length: L.
       weights: a list of floating-point tensors `[L, ...]`.
       x: a tensor of any shape, which f keeps.

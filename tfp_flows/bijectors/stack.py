@@ -1,6 +1,7 @@
 """Equal layers as one: a loop whose turns are the layers, so that one of them is compiled and not all."""
 
 import contextlib
+import functools
 import operator
 
 import keras
@@ -42,7 +43,7 @@ class Stack(Bijector):
 
     # The layers are a pattern and a place to work: their own variables are not the stack's.
     _TF_MODULE_IGNORED_PROPERTIES = Bijector._TF_MODULE_IGNORED_PROPERTIES.union(
-        ("_parameters", "_constructor_arguments", "_turns", "_places", "_weights_of_turns")
+        ("_parameters", "_constructor_arguments", "_turns", "_places", "_array_places", "_weights_of_turns")
     )
 
     def __init__(self, turns, *, validate_args=False, name=None):
@@ -58,12 +59,12 @@ class Stack(Bijector):
             name=name,
         )
         self._turns = self._no_dependency(turns)
-        # Where the loop puts the weights and arrays of each turn: into the first.
-        self._places = self._no_dependency([*_weights(turns[0]), *_arrays(turns[0])])
-        self._weights_of_turns = self._no_dependency([list(map(_content, _weights(turn))) for turn in turns])
+        self._places = self._no_dependency([_weights(turn) for turn in turns])
+        self._weights_of_turns = self._no_dependency([list(map(_content, places)) for places in self._places])
         self._stacked = [_stack(weights) for weights in zip(*self._weights_of_turns, strict=True)]
+        self._array_places = self._no_dependency(_arrays(turns[0]))
         arrays = [list(map(_content, _arrays(turn))) for turn in turns]
-        self._stacked_arrays = [np.stack(same) for same in zip(*arrays, strict=True)]
+        self._stacked_arrays = self._no_dependency([np.stack(same) for same in zip(*arrays, strict=True)])
 
     def _forward_and_log_det(self, z, context):
         return self._loop(z, context, forward=True)
@@ -72,11 +73,9 @@ class Stack(Bijector):
         return self._loop(x, context, forward=False)
 
     def _loop(self, event, context, forward):
-        layers = self._turns[0][:: -1 if forward else 1]
-
-        def turn(event, context=None):
+        def through(layers, event, context=None):
             total = 0.0
-            for layer in layers:
+            for layer in layers[:: -1 if forward else 1]:
                 evaluate = layer._forward_and_log_det if forward else layer._inverse_and_log_det
                 event, log_det = evaluate(event, None if layer.context_shape is None else context)
                 total += log_det
@@ -84,9 +83,13 @@ class Stack(Bijector):
 
         @contextlib.contextmanager
         def turn_at(k, weights):
-            arrays = [tf.constant(array)[k] for array in self._stacked_arrays]
-            with _values_in(self._places, [*weights, *arrays]):
-                yield turn
+            if isinstance(k, int):  # written out, with the layers of the turn
+                turn, places, values = k, self._places[k], weights
+            else:  # in the loop, where the layers of the first turn stand for all
+                arrays = [tf.constant(array)[k] for array in self._stacked_arrays]
+                turn, places, values = 0, [*self._places[0], *self._array_places], [*weights, *arrays]
+            with _values_in(places, values):
+                yield functools.partial(through, self._turns[turn])
 
         weights = [tf.convert_to_tensor(variable) for variable in self._stacked]
         zero = tf.reduce_sum(tf.zeros_like(event), list(range(-self.event_shape.rank, 0)))
