@@ -207,10 +207,10 @@ def test_adapt_starts_every_layer_from_the_data_that_reaches_it():
     assert stack.numpy().mean() > before
 
 
-def test_a_walk_through_an_inverted_stack_ends_where_forward_does():
+def test_an_inverted_walk_ends_where_forward_does():
     stack, _ = stack_and_chain("RealNVP, context")
     x, context = points(stack)
-    steps = walk(tfb.Invert(stack), x, context)
+    steps = walk(stack, x, context, inverted=True)
     parts = []
     try:
         while True:

@@ -108,16 +108,22 @@ class Stack(Bijector):
         step = -1 if inverted else 1
         for k in range(len(self._turns))[::step]:
             self._load(k)
-            for layer in self._turns[k][::step]:
-                x = yield from walk(layer, x, context, inverted)
-            for stacked, weight in zip(self._stacked, self._weights_of_turns[k], strict=True):
-                stacked.assign(tf.tensor_scatter_nd_update(stacked, [[k]], tf.convert_to_tensor(weight)[tf.newaxis]))
+            try:
+                for layer in self._turns[k][::step]:
+                    x = yield from walk(layer, x, context, inverted)
+            finally:  # a caller may stop after any layer
+                self._store(k)
         return x
 
     def _load(self, k):
         """Gives the layers of turn k their slices of the weights."""
         for stacked, weight in zip(self._stacked, self._weights_of_turns[k], strict=True):
             weight.assign(stacked[k])
+
+    def _store(self, k):
+        """Takes the slices back."""
+        for stacked, weight in zip(self._stacked, self._weights_of_turns[k], strict=True):
+            stacked.assign(tf.tensor_scatter_nd_update(stacked, [[k]], tf.convert_to_tensor(weight)[tf.newaxis]))
 
 
 def are_alike(one, other):
@@ -128,7 +134,7 @@ def are_alike(one, other):
     """
     if not isinstance(one, Bijector) or type(one) is not type(other) or one.base_shape != one.event_shape:
         return False
-    free = {"seed", "name", *(argument for argument, _ in one._arrays)}
+    free = {"seed", "name", "drawn_masks", *(argument for argument, _ in one._arrays)}  # drawn masks are weights
     if not all(_same(value, other.parameters[name]) for name, value in one.parameters.items() if name not in free):
         return False
     weights = [[_content(place) for place in _weights([layer])] for layer in (one, other)]

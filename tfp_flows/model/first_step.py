@@ -11,6 +11,7 @@ from tfp_flows.context import ContextBijector, context_arguments, walk
 def adaptable(distribution, only_new=False):
     """The parts of a distribution that start from data; with `only_new` those that have not yet."""
     parts = [part for flow in _flows(distribution) for part in (flow.bijector, *flow.bijector.submodules)]
+    parts += [layer for part in parts if hasattr(part, "walk") for layer in part.layers]  # a stack's are no submodules
     parts = [part for part in parts if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
