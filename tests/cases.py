@@ -151,6 +151,21 @@ def unit_vectors(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
+def stack_of_turns(dtype, seed):
+    """Turns of several layers, some with a context and some without, that differ in their permutations and orders."""
+    shared = {"context_size": 2, "hidden_units": (8,), "dtype": dtype}
+    return bijectors.Stack(
+        [
+            [
+                bijectors.RealNVP(4, seed=seed + k, **shared),
+                bijectors.Permutation(4, seed=seed + k, dtype=dtype),
+                bijectors.MAF(4, input_order=order, seed=seed + k, **shared),
+            ]
+            for k, order in enumerate(("left-to-right", "right-to-left"))
+        ]
+    )
+
+
 def in_a_chart(dtype, seed):
     """A flow of the sphere as one of zenith and azimuth."""
     chart = bijectors.SphericalCoordinates(dtype=dtype)
@@ -341,6 +356,13 @@ CASES = {
         ),
         2,
     ),
+    "Permutation": Case(
+        lambda dtype, seed: bijectors.Permutation(4, dtype=dtype, seed=seed), 4, starts_as_identity=False
+    ),
+    "Stack": Case(
+        lambda dtype, seed: bijectors.Stack([bijectors.Planar(3, dtype=dtype, seed=seed + k) for k in range(3)]), 3
+    ),
+    "Stack of couplings, permutations and orders, context": Case(stack_of_turns, 4, 2, starts_as_identity=False),
     "LogisticMixture, inverted": Case(
         lambda dtype, seed: tfb.Invert(
             bijectors.Elementwise(2, transformers.LogisticMixture(), dtype=dtype, seed=seed)

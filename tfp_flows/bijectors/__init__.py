@@ -13,12 +13,14 @@ from tfp_flows.bijectors.image_coupling import ImageCoupling
 from tfp_flows.bijectors.invertible_convolution import InvertibleConvolution
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
 from tfp_flows.bijectors.multi_scale import MultiScale
+from tfp_flows.bijectors.permutation import Permutation
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
 from tfp_flows.bijectors.residual import Residual
 from tfp_flows.bijectors.simplex import Simplex
 from tfp_flows.bijectors.sphere import SphereFlow, SphericalCoordinates
 from tfp_flows.bijectors.squeeze import Squeeze
+from tfp_flows.bijectors.stack import Stack
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -45,6 +47,7 @@ __all__ = [
     "NeuralSplineAutoregressive",
     "NeuralSplineCoupling",
     "NICE",
+    "Permutation",
     "Planar",
     "Radial",
     "RealNVP",
@@ -53,6 +56,7 @@ __all__ = [
     "SphereFlow",
     "SphericalCoordinates",
     "Squeeze",
+    "Stack",
     "Standardize",
     "StandardizedContext",
     "Sylvester",

@@ -51,6 +51,8 @@ class MaskedAutoregressive(Bijector):
     [1.0, 1.0, 1.0]
     """
 
+    _arrays = (("input_order", "conditioner.positions"),)
+
     def __init__(
         self,
         event_size,

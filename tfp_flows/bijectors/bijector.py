@@ -79,6 +79,9 @@ class Bijector(Copyable, tfb.Bijector):
     [1.0, 0.0, 3.0, 2.0]
     """
 
+    # By which arguments, beside seed and name, layers of a `Stack` may differ; each with the attribute that keeps it.
+    _arrays = ()
+
     # Internal to TFP, as its FFJORD uses it; a test counts the evaluations.
     _cache = cache_util.BijectorCacheWithGreedyAttrs(forward_name="_cached_forward", inverse_name="_cached_inverse")
 

@@ -11,6 +11,9 @@ standardize: whether to put a `Standardize` next to the data and, for vector con
   `StandardizedContext` around the chain; "context" for the latter alone. The first `FlowModel.fit` sets both from its
   training data, or `FlowModel.adapt` does.
 act_norm: whether to put an `ActNorm` on the data's side of every layer; set from data likewise.
+stack: whether equal layers that follow one another become one `tff.bijectors.Stack`, the same flow as a loop. Worth a
+  try for a deep flow whose first step takes long to compile: that becomes shorter, and later steps may take a little
+  longer. Layers that `Stack` does not take stay in the chain.
 **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 
@@ -22,6 +25,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, merged_signature
+from tfp_flows.bijectors.stack import stacked
 from tfp_flows.context import embedded, input_and_output
 from tfp_flows.distributions import Flow
 
@@ -37,6 +41,7 @@ def flow_of(
     embedding=None,
     standardize=True,
     act_norm=False,
+    stack=False,
     **parts,
 ):
     """The distribution of a chain of layers over a base.
@@ -61,6 +66,8 @@ def flow_of(
     if act_norm:
         norms = [bijectors.ActNorm(event_size, dtype=dtype, name=f"act_norm_{k}") for k in range(len(layers))]
         layers = [part for pair in zip(norms, layers, strict=True) for part in pair]
+    if stack:
+        layers = stacked(layers)
     if standardize is True:
         layers = [bijectors.Standardize(event_size, dtype=dtype), *layers]
     if base is None:

@@ -30,7 +30,7 @@ def nice(event_size, num_layers=4, **options):
     >>> tff.flows.nice(2).log_prob(tf.zeros([3, 2])).shape
     TensorShape([3])
     """
-    couplings = _couplings(bijectors.NICE, event_size, num_layers)
+    couplings = _couplings(bijectors.NICE, event_size, num_layers, stack=options.get("stack", False))
 
     def layers(dtype, **shared):
         scale = tfb.Scale(log_scale=tf.Variable(tf.zeros([event_size], dtype), name="log_scale"), name="scale")
@@ -55,7 +55,8 @@ def realnvp(event_size, num_layers=8, **options):
     >>> tff.flows.realnvp(2, num_layers=4, seed=0).sample(3).shape
     TensorShape([3, 2])
     """
-    return flow_of(_couplings(bijectors.RealNVP, event_size, num_layers), event_size, **options)
+    layers = _couplings(bijectors.RealNVP, event_size, num_layers, stack=options.get("stack", False))
+    return flow_of(layers, event_size, **options)
 
 
 @preset
@@ -74,7 +75,9 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
     >>> tff.flows.neural_spline_coupling(3, num_layers=4, mixing="lu", seed=0).sample(5).shape
     TensorShape([5, 3])
     """
-    layers = _couplings(bijectors.NeuralSplineCoupling, event_size, num_layers, mixing)
+    layers = _couplings(
+        bijectors.NeuralSplineCoupling, event_size, num_layers, mixing, stack=options.get("stack", False)
+    )
     return flow_of(layers, event_size, **options)
 
 
@@ -292,8 +295,11 @@ def gaussian(event_size, covariance="full", **options):
     return flow_of(lambda **shared: [makers[covariance](event_size, name="affine", **shared)], event_size, **options)
 
 
-def _couplings(bijector, event_size, num_layers, mixing="permutation"):
-    """Makes couplings with alternating masks, and what mixes the coordinates between them."""
+def _couplings(bijector, event_size, num_layers, mixing="permutation", stack=False):
+    """Makes couplings with alternating masks, and what mixes the coordinates between them.
+
+    For a stack, a permutation that changes nothing stands before the first pair, which is then like all others.
+    """
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("permutation", "lu"), mixing=mixing)
 
@@ -307,7 +313,13 @@ def _couplings(bijector, event_size, num_layers, mixing="permutation"):
             # After two masks every coordinate has been transformed; two coordinates have no order that the masks lack.
             elif k > 0 and k % 2 == 0 and event_size > 2:
                 order = np.random.default_rng(layer_seed).permutation(event_size)
-                layers.append(tfb.Permute(order, name=f"permute_{k}"))
+                name = f"permute_{k}"
+                if stack:
+                    layers.append(bijectors.Permutation(event_size, order, dtype=dtype, name=name))
+                else:
+                    layers.append(tfb.Permute(order, name=name))
+            elif k == 0 and stack and mixing == "permutation" and num_layers > 2 and event_size > 2:
+                layers.append(bijectors.Permutation(event_size, np.arange(event_size), dtype=dtype, name="permute_0"))
             layer_mask = mask if k % 2 == 0 else ~mask
             name = f"{bijector.__name__.lower()}_{k}"
             layers.append(bijector(event_size, mask=layer_mask, dtype=dtype, seed=layer_seed, name=name, **shared))

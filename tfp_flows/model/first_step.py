@@ -5,12 +5,14 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.distributions import mixture
 
+from tfp_flows.bijectors.stack import Stack
 from tfp_flows.context import ContextBijector, condition, context_arguments, walk
 
 
 def adaptable(distribution, only_new=False):
     """The parts of a distribution that adapt to data; with `only_new` those that have not been adapted."""
     parts = [part for flow in _flows(distribution) for part in flow.submodules]
+    parts += [layer for part in parts if isinstance(part, Stack) for layer in part.layers]  # not among its submodules
     parts = [part for part in parts if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
