@@ -6,6 +6,35 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.distributions import mixture
 
 from tfp_flows.context import ContextBijector, condition, context_arguments, walk
+from tfp_flows.model import pipelines
+
+
+def prepare(model, rows, data, adapt_new):
+    """Adapts what has not been adapted and checks rows, before a model's first step of training.
+
+    Arguments:
+      rows: (context, x, weight), or None where `data`, a pipeline, brings them.
+      adapt_new: whether to adapt what has not been adapted.
+
+    Returns: the pipeline, which peeking may have replaced.
+    """
+    if model.optimizer.iterations > 0:
+        return data
+    spec = model.training_spec
+
+    def x_and_context(rows):
+        context, x, _ = spec.tensors(*rows)
+        return spec.x_and_fields(x)[0], context
+
+    if adapt_new and adaptable(model.distribution, only_new=True):
+        first, data = (rows, data) if rows else pipelines.peek(spec, data)
+        if first:
+            adapt(model.distribution, *x_and_context(first), only_new=True)
+    if rows:
+        x, context = x_and_context(rows)
+        check_support(model.distribution, x, context)
+        check_gradient(model, x, context)
+    return data
 
 
 def adaptable(distribution, only_new=False):
