@@ -429,7 +429,14 @@ CASES = {
         2,
         why_bounded="shares are between 0 and 1; tests/test_product.py looks at these",
     ),
-    "ConditionalBlocks": Case(blocks, 3, 1, points=angles),
+    "ConditionalBlocks": Case(
+        blocks,
+        3,
+        1,
+        points=angles,
+        no_gradient=("made/kernel_0",),
+        why_no_gradient="In a block of one coordinate no unit may see it.",
+    ),
     "Embedded": Case(
         lambda dtype, seed: bijectors.Embedded(
             tfb.Chain(
