@@ -437,6 +437,13 @@ CASES = {
         no_gradient=("made/kernel_0",),
         why_no_gradient="In a block of one coordinate no unit may see it.",
     ),
+    "StandardizedContext": Case(
+        lambda dtype, seed: bijectors.StandardizedContext(
+            bijectors.RealNVP(3, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed)
+        ),
+        3,
+        2,
+    ),
     "Embedded": Case(
         lambda dtype, seed: bijectors.Embedded(
             tfb.Chain(
