@@ -1,6 +1,7 @@
 """The contract of every bijector, one function a sentence. Values that TFP's cache knows go through `tf.identity`."""
 
 import json
+import re
 
 import keras
 import numpy as np
@@ -115,7 +116,9 @@ def gradient_reaches_every_variable(case, bijector, dtype):
             assert gradient is not None, f"{method}: {variable.name}"
             gradient = tf.convert_to_tensor(gradient)
             assert np.isfinite(gradient).all(), f"{method}: {variable.name}"
-            excused = any(name in variable.name for name in case.no_gradient)
+            # Keras numbers the names of layers through the process: made_3/kernel_0.
+            layer_name = re.sub(r"_\d+/", "/", variable.name)
+            excused = any(name in layer_name for name in case.no_gradient)
             assert excused or np.any(gradient), f"{method}: {variable.name} has gradient 0"
 
 

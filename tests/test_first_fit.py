@@ -47,6 +47,15 @@ def check_adapted(model, rows=slice(None)):
 # Adapting
 
 
+def test_rows_that_are_refused_leave_nothing_adapted():
+    model = eager(small_flow(standardize="context"))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="of a size at which the likelihood"):
+        model.fit(CONTEXT, np.float32(1e25) * X, verbose=0)
+    for value, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
+
+
 def test_the_first_fit_adapts_from_the_training_rows_alone(tmp_path):
     model = eager(small_flow(act_norm=True))
     model.fit(CONTEXT, X, validation_data=(CONTEXT + 100, X * 2), verbose=0)
