@@ -12,9 +12,9 @@ from tfp_flows.context.route import context_arguments, context_shape_of
 def walk(bijector, x, context=None, inverted=False):
     """Yields (part, x, context, inverted) for every innermost part, in the order in which data meets them.
 
-    x is what reaches the part; the context is the part's own, after any embedding, or None where it takes none. An `inverted` part stands inside a
-    `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A part is called after it was
-    yielded, with the parameters it then has, so a caller can adapt it to x first.
+    x is what reaches the part; the context is the part's own, after any embedding, or None where it takes none. An
+    `inverted` part stands inside a `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A
+    part is called after it was yielded, with the parameters it then has, so a caller can adapt it to x first.
 
     It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, and every bijector that has a method `walk` of
     its own, with these arguments. A `ContextBijector` is yielded before what is inside it.
