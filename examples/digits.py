@@ -53,7 +53,7 @@ def models(width):
 def train(distribution, train_data, validation_data, seconds):
     """A model with the weights, averaged over the last steps, that did best on the validation rows."""
     model = tff.FlowModel(distribution)
-    optimizer = keras.optimizers.AdamW(2e-3, weight_decay=0.1, global_clipnorm=5.0, use_ema=True, ema_momentum=0.995)
+    optimizer = keras.optimizers.AdamW(3e-3, weight_decay=0.3, global_clipnorm=5.0, use_ema=True, ema_momentum=0.995)
     model.compile(optimizer, metrics=["bits_per_dim"], steps_per_execution=1)
     model.fit(
         *train_data,
