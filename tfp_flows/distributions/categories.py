@@ -17,8 +17,8 @@ class Categories(tfd.Distribution):
 
     Probabilities are exact and sum to one. All logits come from one pass of the network; draws take K passes.
 
-    Shapes: x `[..., K]` of integers from 0, context `[..., context_size]`, which goes by keyword, `log_prob` `[...]`, in
-    nats. Values that are no category have the log-probability -inf.
+    Shapes: x `[..., K]` of integers from 0, context `[..., context_size]`, which goes by keyword, `log_prob` `[...]`,
+    in nats. Values that are no category have the log-probability -inf.
 
     Arguments:
       sizes: the number of categories of each variable.

@@ -161,7 +161,7 @@ class Column:
         return size + (self.is_numeric and self.is_discrete)
 
     def scores(self):
-        """A number of unit scale for every outcome: that of a numeric atom, 0 of a label, a missing value, a continuum."""
+        """A number of unit scale for every outcome: that of a numeric atom, 0 of anything else."""
         scores = np.zeros(self.num_outcomes)
         atoms = np.asarray(self.atoms, float)
         if not self.is_numeric or not len(atoms):

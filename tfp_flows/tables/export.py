@@ -16,14 +16,14 @@ MISSING = "<missing>"  # what stands for a missing label
 def write(model, path):
     """Writes `log_prob` and `sample` of a TableModel as functions and, under the same names, as signatures.
 
-    `log_prob` takes every column by its name (with "_" for what a name in TensorFlow cannot have), `[n]`: numbers as float64, labels as strings (or as float64 or bool,
-    where they are such), date-times as int64 ticks since 1970 in the unit of the table; it gives {"log_prob": `[n]`}.
-    A row that the model says is impossible, for an unseen label or a value beyond its bounds, gets -inf.
-    `sample` takes `n` and `seed`, or the context columns and `seed`, and gives every modelled column. Without a seed
-    every call draws another.
+    `log_prob` takes every column `[n]` by its name, with "_" for what a name in TensorFlow cannot have: numbers as
+    float64, labels as strings (or as float64 or bool, where they are such), date-times as int64 ticks since 1970 in the
+    unit of the table. It gives {"log_prob": `[n]`}. A row that the model says is impossible, for an unseen label or a
+    value beyond its bounds, gets -inf.
+    `sample` takes `n` and `seed`, or the context columns and `seed`, and gives every modelled column.
 
-    Missing values that are modelled are NaN, "<missing>", and the smallest integer of 64 bits. What the columns are, with
-    the names of their inputs, stands in `assets.extra/columns.json`.
+    Missing values that are modelled are NaN, "<missing>", and the smallest integer of 64 bits. What the columns are,
+    with the names of their inputs, stands in `assets.extra/columns.json`.
     """
     schema, flow_model = model.schema, model.flow_model
     names = input_names(schema)

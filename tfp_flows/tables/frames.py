@@ -4,7 +4,6 @@ import pathlib
 
 import numpy as np
 
-
 MAX_COLUMNS = 1000
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
 
@@ -147,9 +146,9 @@ def to_values(series, column):
         ticks, unit = times(series)
         expected = unit_of(column)
         factor, divisor = TICKS[expected], TICKS[unit]
-        return (
-            np.where(ticks == np.iinfo("int64").min, ticks, ticks * factor // divisor) if factor != divisor else ticks
-        )
+        if factor == divisor:
+            return ticks
+        return np.where(ticks == np.iinfo("int64").min, ticks, ticks * factor // divisor)
     return numbers(series)
 
 
@@ -186,13 +185,17 @@ def from_series(series):
 
 
 def summary(schema):
-    """What each column is, as a frame for people."""
+    """What each column is, as a frame that prints whole."""
+
+    class Summary(pandas().DataFrame):
+        def __repr__(self):
+            return self.to_string()
+
     rows = []
     for column in schema.columns:
         part = column.continuum
         rows.append(
             {
-                "column": column.name,
                 "role": "context" if column.name in schema.context else "modelled",
                 "kind": column.kind,
                 "dtype": column.dtype,
@@ -201,7 +204,7 @@ def summary(schema):
                 "log_prob is of": _measure_in_words(column),
             }
         )
-    return pandas().DataFrame(rows).set_index("column")
+    return Summary(rows, index=[column.name for column in schema.columns])
 
 
 def _atoms_in_words(column):

@@ -98,9 +98,8 @@ def _date_time(series, num_missing):
     units = {"day": 86400 * per_second, "second": per_second}
     word = "day" if np.ptp(ticks) >= 2 * units["day"] else "second"
     y = steps / units[word]
-    whole = [
-        size for size in (units["day"], 3600 * per_second, 60 * per_second, per_second) if not (steps % size).any()
-    ]
+    sizes = [seconds * per_second for seconds in (86400, 3600, 60, 1)]
+    whole = [size for size in sizes if not (steps % size).any()]
     step = whole[0] / units[word] if whole else 0.0
     continuum = None if is_constant else _standardized(Continuum("unbounded", offset=start, step=step), y)
     return Column(
@@ -127,7 +126,9 @@ def _number(series, kind, bounds, num_missing):
         )
     low, high = _checked_bounds(name, x, kind, bounds)
     is_integer = "int" in str(series.dtype).lower()
-    step, decimals = _rounding(x) if kind not in ("unbounded", "positive") or is_integer else (0.0, None)
+    step, decimals = (
+        _rounding(x, str(series.dtype)) if kind not in ("unbounded", "positive") or is_integer else (0.0, None)
+    )
     if kind == "integer" and (not step or step != round(step)):
         raise ValueError(f"Expected integers in the column {name!r}. Received: {x[0]!r}")
     if decimals is not None:
@@ -211,19 +212,23 @@ def _checked_bounds(name, x, kind, bounds):
     return low, high
 
 
-def _rounding(x):
-    """The step of rounded numbers and the decimals they are written with; (0, None) of others."""
+def _rounding(x, dtype):
+    """The step of rounded numbers and the decimals that they are written with; (0, None) of others.
+
+    Arguments:
+      dtype: of the frame, by name: numbers are rounded if they are as near to round ones as it can hold.
+    """
+    precision = np.finfo("float32" if "32" in dtype else "float16" if "16" in dtype else "float64").eps
     for decimals in range(7):
-        whole = x * 10.0**decimals
-        # Six digits are what float32 keeps of a rounded number.
-        if np.abs(whole).max() < 2**50 and np.abs(whole - np.round(whole)).max() <= 1e-7 * np.abs(whole).max():
-            whole = np.round(whole)
-            if np.abs(x - whole / 10.0**decimals).max() > 1e-6 * np.abs(x).max():
-                continue
+        rounded = np.round(x, decimals)
+        if np.all(np.abs(x - rounded) <= 4 * precision * np.abs(x)):
+            whole = np.round(rounded * 10.0**decimals)
+            if np.abs(whole).max() > 2**50:
+                break
             steps = np.unique(whole - whole.min()).astype(np.int64)
             step = int(np.gcd.reduce(steps)) or 1
             if steps[-1] / step > 2**20 and decimals:  # finer than it matters
-                return 0.0, None
+                break
             return step / 10.0**decimals, decimals
     return 0.0, None
 
@@ -250,7 +255,7 @@ def _atoms(values, counts, step):
         is_atom = counts >= max(10, 0.001 * rows)
     else:
         others = (around * 11 - histogram)[cells] / 10
-        is_atom = (counts >= max(10, 0.01 * rows)) & (counts > 5 * others)
+        is_atom = (counts >= max(5, 0.01 * rows)) & (counts > 5 * others)
     return np.sort(values[is_atom][np.argsort(-counts[is_atom])][:MAX_ATOMS])
 
 

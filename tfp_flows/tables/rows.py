@@ -10,7 +10,6 @@ from tensorflow_probability import distributions as tfd
 from tfp_flows._arguments import stateless_seed
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.tables.continua import Chart
-from tfp_flows.tables.schema import Schema
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -31,7 +30,7 @@ class Rows(tfd.Distribution):
     `[..., C]`; `log_prob` `[...]`, in nats.
 
     Arguments:
-      schema: the columns, a `Schema`.
+      schema: the columns, a `tfp_flows.tables.schema.Schema`.
       categories: P(d|c), a `tff.distributions.Categories`; None where there is no d. So with the others.
       angles: p(a|...), a flow on the torus.
       flow: p(y|...), a flow of vectors.
@@ -188,9 +187,8 @@ class Rows(tfd.Distribution):
         chart = self._a_chart
         a = (angles + math.pi) / self._turns
         step = np.where(chart.step > 0, chart.step, 1)
-        return chart.low + tf.math.floormod(
-            tf.where(chart.step > 0, tf.round(a / step) * step, a), chart.high - chart.low
-        )
+        a = tf.where(chart.step > 0, tf.round(a / step) * step, a)
+        return chart.low + tf.math.floormod(a, chart.high - chart.low)
 
     # Rounded numbers
 

@@ -87,7 +87,7 @@ class TableModel:
           hidden_units: of all networks; None for two layers of 64 units, or more for many columns.
           dtype: of the densities; values are brought near to zero in float64 before.
           seed: an integer that fixes every weight; drawn if None.
-          **options: of the flow: `num_layers` and the like.
+          **options: of the flow, where a column needs it: `num_layers` and the like.
 
         Raises: ValueError or TypeError that names the column, for what no model can be made of.
         """
@@ -264,18 +264,17 @@ def _rows(schema, flow, hidden_units, dtype, seed, options):
         )
         size += Rows.outcome_features_size(layout)
     if layout.angles:
-        parts["angles"] = flows.torus(len(layout.angles), context_size=size, standardize=False, seed=seeds[1], **shared)
-        size += 2 * len(layout.angles)
-    if layout.numbers:
-        make = getattr(flows, flow, None) if isinstance(flow, str) else flow
-        if not callable(make):
-            raise ValueError(f"Expected `flow` to be the name of a function of `tff.flows`. Received: flow={flow!r}")
-        parts["flow"] = make(
-            len(layout.numbers), context_size=size, standardize=False, seed=seeds[2], **{**shared, **options}
+        parts["angles"] = flows.torus(
+            len(layout.angles), num_layers=2, context_size=size, standardize=False, seed=seeds[1], **shared
         )
+        size += 2 * len(layout.angles)
+    make = getattr(flows, flow, None) if isinstance(flow, str) else flow
+    if not callable(make):
+        raise ValueError(f"Expected `flow` to be the name of a function of `tff.flows`. Received: flow={flow!r}")
+    if layout.numbers:
+        options = {**shared, **options, "standardize": False}
+        parts["flow"] = make(len(layout.numbers), context_size=size, seed=seeds[2], **options)
         size += len(layout.numbers)
-    elif options:
-        raise TypeError(f"Expected no options of a flow, since no column needs one. Received: {sorted(options)}")
     if layout.partial:
         parts["partial"] = Partial(len(layout.partial), size, seed=seeds[3], **shared)
     return Rows(schema, **parts, dtype=dtype)
