@@ -20,8 +20,8 @@ class Partial(tfd.Distribution):
 
     m_j is 1 where x_j is there and 0 where it is not. Each factor is a mixture of K logistic distributions whose
     weights, centres and scales come from a `MADE` that sees 0 in place of what is absent, and m as a part of its
-    context. A factor that is left out leaves a density of the others that is normalized; that of a flow in which some number
-    takes the place of an absent one is not.
+    context. A factor that is left out leaves a density of the others that is normalized; that of a flow in which some
+    number takes the place of an absent one is not.
 
     Densities cost one pass of the network, draws D passes.
 

@@ -250,13 +250,16 @@ def refuse_values(series, column, rows):
             f'Expected no missing values in the column {column.name!r} (`missing` may be "drop" or "model"). '
             f"Received: {int(missing.sum())} missing"
         )
-    received = f"Received: {series.iloc[rows[0]]!r} in row {rows[0]}{_more(rows)}"
-    if column.continuum is not None and not column.ticks:
-        part = column.continuum
-        low, high = (None if bound is None else bound + part.offset for bound in (part.low, part.high))
-        ends = [f"at least {low:g}"] * (low is not None) + [f"at most {high:g}"] * (high is not None)
-        raise ValueError(f"Expected {' and '.join(ends) or 'finite numbers'} in the column {column.name!r}. {received}")
-    known = column.labels if column.labels is not None else column.atoms
+    value = series.iloc[rows[0]]
+    value = value.item() if isinstance(value, np.generic) else value
+    received = f"Received: {value!r} in row {rows[0]}{_more(rows)}"
+    part = column.continuum
+    if part is not None:
+        ends = {"at least": part.low, "at most": part.high}
+        words = [f"{word} {end + part.offset:g}" for word, end in ends.items() if end is not None]
+        expected = " and ".join(words) or "finite numbers"
+        raise ValueError(f"Expected {expected} in the column {column.name!r}. {received}")
+    known = column.labels if column.labels is not None else [f"{atom:g}" for atom in column.atoms]
     raise ValueError(f"Expected the column {column.name!r} to be among {_shortened(known)}. {received}")
 
 
