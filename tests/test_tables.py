@@ -254,6 +254,13 @@ def test_densities_with_missing_values_and_contexts_integrate_to_one():
     assert np.abs(both[0] - both[1]).max() > 0.01
 
 
+def test_a_new_model_has_the_frequencies_of_the_table():
+    frame = table()[["count"]]
+    counts = frame["count"].value_counts(normalize=True)
+    found = np.exp(log_prob(small(frame), pd.DataFrame({"count": counts.index})))
+    np.testing.assert_allclose(found, counts, rtol=1e-3)
+
+
 def test_absent_numbers_do_not_matter():
     """The exact marginal: where rain is 0, the density of the rest is that of the outcome times that of the rest."""
     model = perturbed(small(table()[["rain", "size"]], dtype=tf.float64))

@@ -55,8 +55,8 @@ class Categories(tfd.Distribution):
         self.sizes = [int(size) for size in sizes]
         bias = None
         if frequencies is not None:
-            # A category that was never seen is taken to have been seen half a time in all.
-            parts = [np.maximum(part, 0.5 / max(np.sum(part), 1)) for part in map(np.asarray, frequencies)]
+            # What was never seen is not impossible.
+            parts = [np.maximum(part / np.sum(part), 1e-5) for part in map(np.asarray, frequencies)]
             bias = np.log(np.concatenate(parts)).tolist()
         self.network = BlockMADE(
             self.sizes, hidden_units, context_size, activation, bias, seed, dtype=tf.as_dtype(dtype).name

@@ -134,10 +134,10 @@ def _number(series, kind, bounds, num_missing):
     if decimals is not None:
         x = np.round(x, decimals)
     distinct, counts = np.unique(x, return_counts=True)
-    if len(distinct) == len(x) and is_integer and kind is None and len(x) > 20 and np.ptp(x) == len(x) - 1:
+    if len(distinct) == len(x) and is_integer and kind is None and len(x) > 20 and np.ptp(x) < 2 * len(x):
         raise ValueError(
             f"Expected a measurement in the column {name!r}, which looks like a row number: leave it out, or state its "
-            f"kind. Received: the integers from {x.min():.0f} to {x.max():.0f}, once each"
+            f"kind. Received: {len(x)} integers from {x.min():.0f} to {x.max():.0f}, no one twice"
         )
     shared = {"name": name, "dtype": str(series.dtype), "has_missing": bool(num_missing), "decimals": decimals}
     if len(distinct) == 1 and kind in (None, "constant"):
