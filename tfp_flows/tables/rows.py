@@ -87,11 +87,13 @@ class Rows(tfd.Distribution):
         """The same distribution, bound to a context, which becomes its batch."""
         return type(self)(**{**self.parameters, "context": tf.convert_to_tensor(context, self.dtype)})
 
-    def training_log_prob(self, x, seed):
+    def training_log_prob(self, x, seed, **kwargs):
         """`log_prob`, with the noise of rounded numbers from `seed`."""
-        return self._log_prob(x, seed)
+        return self._log_prob(x, seed, **kwargs)
 
-    def _log_prob(self, x, seed=(0, 0)):
+    def _log_prob(self, x, seed=(0, 0), context=None):
+        if context is not None:
+            return self.bound_to(context)._log_prob(x, seed)
         d, a, y, w = tf.split(x, self._sizes, -1)
         noise = tf.random.split(stateless_seed(seed), 3)
         batch = tf.shape(x)[:-1]
@@ -120,7 +122,9 @@ class Rows(tfd.Distribution):
             total += tf.reduce_sum(present * (log_slopes + self._log_step(self.schema.layout.partial)), -1)
         return total
 
-    def _sample_n(self, n, seed=None):
+    def _sample_n(self, n, seed=None, context=None):
+        if context is not None:
+            return self.bound_to(context)._sample_n(n, seed)
         seeds = tf.random.split(stateless_seed(seed), 4)
         batch = tf.concat([[n], self.batch_shape_tensor()], 0)
         known, parts = self._context(batch), []
