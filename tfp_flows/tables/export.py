@@ -60,7 +60,9 @@ def write(model, path):
         return {names[column.name]: _as_served(column, values[column.name]) for column in schema.modelled_columns}
 
     module.log_prob, module.sample = log_prob, sample
-    tf.saved_model.save(module, path, signatures={"log_prob": log_prob, "sample": sample})
+    # Gradients, which take as long to write as all the rest, have no use where rows are scored and drawn.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, path, signatures={"log_prob": log_prob, "sample": sample}, options=options)
     folder = pathlib.Path(path) / "assets.extra"
     folder.mkdir(exist_ok=True)
     described = {**schema.get_config(), "inputs": names}
