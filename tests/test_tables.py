@@ -150,6 +150,14 @@ def test_frames_come_back_as_they_were():
     pd.testing.assert_frame_equal(again.decode(np.float32(rows))[exact], schema.decode(rows)[exact])
 
 
+def test_rounded_numbers_are_what_they_were_written_as():
+    """0.1 of float32 is another number than 0.1, but the same value of a column."""
+    frame = pd.DataFrame({"dose": RANDOM.choice(np.float32([0.1, 0.2, 0.3, 0.7]), N)})
+    schema = schema_of(frame)
+    assert schema.columns[0].atoms == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+    pd.testing.assert_frame_equal(schema.decode(schema.encode(frame)[0]), frame)
+
+
 def test_tables_of_other_kinds(tmp_path):
     frame = table()[["size", "count", "city", "when"]]
     frame.to_csv(tmp_path / "t.csv", index=False)
@@ -195,7 +203,7 @@ def nodes(column, points):
     weights = [1.0] * len(values)
     part = column.continuum
     if part is not None and part.step:
-        y = np.arange(0.0, 8000.0) * part.step
+        y = part.low + np.arange(20_000) * part.step
         values, weights = [*values, *(y + part.offset)], [*weights, *np.ones(len(y))]
     elif part is not None:
         if part.is_periodic:
@@ -226,12 +234,12 @@ def _numbers(dtype):
     return "Float64" if "float" in dtype.lower() else dtype
 
 
-@pytest.mark.parametrize("name", ["size", "share", "angle", "rain", "grade", "count", "wide"])
+@pytest.mark.parametrize("name", ["size", "share", "angle", "rain", "grade", "count", "price"])
 def test_densities_of_one_column_integrate_to_one(name):
     options = {key: {k: v for k, v in value.items() if k == name} for key, value in OPTIONS.items()}
     model = perturbed(small(table()[[name]], dtype=tf.float64, **options))
     # Of dequantized cells there is one draw each: a stratified estimate.
-    assert integral(model) == pytest.approx(1.0, abs=0.02 if name == "wide" else 3e-4)
+    assert integral(model) == pytest.approx(1.0, abs=0.02 if name == "price" else 3e-4)
 
 
 @pytest.mark.parametrize("names", [("grade", "size"), ("rain", "size"), ("flag", "count"), ("rain", "angle")], ids=str)
