@@ -121,6 +121,15 @@ def test_kinds_can_be_stated():
     assert column_of(hours, "periodic", (0, 24)).continuum.is_periodic
 
 
+def test_bounds_of_integers_are_integers():
+    values = pd.Series(RANDOM.integers(3, 9, N), name="x")
+    assert column_of(values, bounds=(0.5, 10.5)).atoms == tuple(range(1, 11))
+    wide = column_of(pd.Series(RANDOM.integers(0, 1000, N), name="x"), bounds=(-0.5, 1200.9)).continuum
+    assert (wide.low + wide.offset, wide.high + wide.offset, wide.shape) == (0, 1200, "bounded")
+    radians = column_of(pd.Series(np.round(RANDOM.uniform(0, 6.28, N), 2), name="x"), "periodic", (0, 2 * np.pi))
+    assert radians.continuum.step == 0 and radians.decimals is None
+
+
 def test_heaps_have_probabilities_of_their_own():
     heaped = np.concatenate([np.repeat([0.5, 1.0, 1.5], 300), np.round(RANDOM.uniform(0.2, 3.0, 300), 2)])
     column = column_of(pd.Series(heaped, name="carat"))

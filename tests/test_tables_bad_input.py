@@ -67,6 +67,7 @@ BAD_TABLES = {
     "row numbers": (lambda: table().assign(count=range(N)), "'count', which looks like a row number..*60 integers"),
     "nothing that varies": (lambda: pd.DataFrame({"x": [1.0] * 9}), "Expected a column that varies.*'x'"),
     "objects": (lambda: table().assign(kind=[(1, 2)] * N), "'kind'. Received: .1, 2."),
+    "durations": (lambda: table().assign(size=pd.to_timedelta(range(N), "s")), "'size'; of durations.*timedelta64"),
     "no table": (lambda: 3.0, "Expected a table.*Received: float"),
     "another file": (lambda: "table.xlsx", "of the kind .csv or .parquet. Received: table.xlsx"),
 }

@@ -115,6 +115,11 @@ def numbers(series):
                 f"Received: {series.iloc[wrong[0]]!r} in row {wrong[0]}{_more(wrong)}"
             )
         series = values
+    if series.dtype.kind not in "biuf":
+        raise ValueError(
+            f"Expected numbers in the column {series.name!r}; of durations take `.dt.total_seconds()`. "
+            f"Received: dtype {series.dtype}"
+        )
     return series.to_numpy(dtype="float64", na_value=np.nan)
 
 

@@ -126,11 +126,13 @@ def _number(series, kind, bounds, num_missing):
         )
     low, high = _checked_bounds(name, x, kind, bounds)
     is_integer = "int" in str(series.dtype).lower()
-    step, decimals = (
-        _rounding(x, str(series.dtype)) if kind not in ("unbounded", "positive") or is_integer else (0.0, None)
-    )
+    step, decimals = 0.0, None
+    if is_integer or kind not in ("unbounded", "positive"):
+        step, decimals = _rounding(x, str(series.dtype))
     if kind == "integer" and (not step or step != round(step)):
         raise ValueError(f"Expected integers in the column {name!r}. Received: {x[0]!r}")
+    if kind == "periodic" and step and not math.isclose((high - low) / step % 1.0, 0.0, abs_tol=1e-6):
+        step, decimals = 0.0, None  # cells that do not fill the period
     if decimals is not None:
         x = np.round(x, decimals)
     distinct, counts = np.unique(x, return_counts=True)
@@ -139,37 +141,34 @@ def _number(series, kind, bounds, num_missing):
             f"Expected a measurement in the column {name!r}, which looks like a row number: leave it out, or state its "
             f"kind. Received: {len(x)} integers from {x.min():.0f} to {x.max():.0f}, no one twice"
         )
-    shared = {"name": name, "dtype": str(series.dtype), "has_missing": bool(num_missing), "decimals": decimals}
-    if len(distinct) == 1 and kind in (None, "constant"):
-        word = "mixture" if num_missing else "constant"
-        counts = _frequencies([len(x), *([num_missing] if num_missing else [])])
-        return Column(kind=word, atoms=(float(x[0]),), frequencies=counts, **shared)
-    if kind == "constant":
+    if kind == "constant" and len(distinct) > 1:
         raise ValueError(f"Expected one value in the column {name!r}. Received: {len(distinct)} different values")
-    word = "integer" if step and step == round(step) else "rounded"
-    if kind != "periodic":
-        first, last = (x.min() if low is None else low), (x.max() if high is None else high)
-        cells = round((last - first) / step) + 1 if step else math.inf
-        few = len(distinct) <= 20 and len(x) >= 10 * len(distinct) and kind is None
-        if cells <= MAX_CELLS or few:
-            grid = distinct if cells > MAX_CELLS else np.round(first + step * np.arange(cells), decimals)
-            atoms = tuple(grid.tolist())
-            found = dict(zip(distinct.tolist(), counts.tolist(), strict=True))
-            counts = [found.get(atom, 0) for atom in atoms]
-            counts = _frequencies([*counts, *([num_missing] if num_missing else [])])
-            return Column(kind=word, atoms=atoms, frequencies=counts, **shared)
-    atoms = _atoms(distinct, counts, step) if kind is None else np.array([])
-    if kind is None and not step and x.min() == 0 and low is None:  # beside a density of positive numbers
-        atoms = np.union1d(atoms, [0.0])
+    if step and kind != "periodic":  # bounds at values
+        low = None if low is None else distinct[0] - step * math.floor((distinct[0] - low) / step + 1e-6)
+        high = None if high is None else distinct[0] + step * math.floor((high - distinct[0]) / step + 1e-6)
+    atoms = _atoms(distinct, counts, kind, low, high, step, decimals)
     rest = x[~np.isin(x, atoms)]
-    if len(np.unique(rest)) < 5 and len(atoms):  # too few to be a continuum
-        atoms, rest = distinct, rest[:0]
+    if len(atoms) and len(np.unique(rest)) < 5:  # too few to be a continuum
+        atoms, rest = np.union1d(atoms, rest), rest[:0]
     continuum = _continuum(rest, kind, low, high, step, num_missing or len(atoms)) if len(rest) else None
     found = dict(zip(distinct.tolist(), counts.tolist(), strict=True))
-    outcomes = [*([len(rest)] if continuum else []), *(found[atom] for atom in atoms.tolist())]
-    outcomes = _frequencies([*outcomes, *([num_missing] if num_missing else [])])
-    word = "mixture" if len(atoms) else kind or (word if step else _word(continuum))
-    return Column(kind=word, continuum=continuum, atoms=tuple(atoms.tolist()), frequencies=outcomes, **shared)
+    outcomes = [len(rest)] * (continuum is not None) + [found.get(atom, 0) for atom in atoms.tolist()]
+    if continuum is None:
+        word = "constant" if len(atoms) == 1 and not num_missing else "integer" if step == round(step) else "rounded"
+    elif len(atoms):
+        word = "mixture"
+    else:
+        word = kind or (("integer" if step == round(step) else "rounded") if step else _word(continuum))
+    return Column(
+        name,
+        str(series.dtype),
+        word,
+        continuum,
+        tuple(atoms.tolist()),
+        has_missing=bool(num_missing),
+        frequencies=_frequencies([*outcomes, *([num_missing] if num_missing else [])]),
+        decimals=decimals,
+    )
 
 
 def _word(continuum):
@@ -233,30 +232,54 @@ def _rounding(x, dtype):
     return 0.0, None
 
 
-def _atoms(values, counts, step):
-    """The values that have a probability of their own: much more frequent than those around them, or heaped.
+def _atoms(values, counts, kind, low, high, step, decimals):
+    """The values that have a probability of their own, in their order: all, if they are few, or frequent ones.
 
-    Of rounded numbers, those around a value are the five cells on either side. A column is heaped if a sixth of its
-    rows would have to move for its counts to be smooth, rounding aside.
+    Arguments:
+      values, counts: the different values, in their order, and how often each occurs.
+    """
+    rows, few = counts.sum(), len(values) <= 20 and counts.sum() >= 10 * len(values)
+    if len(values) == 1 and kind in (None, "constant"):
+        return values
+    if step and kind != "periodic":
+        first, last = (values[0] if low is None else low), (values[-1] if high is None else high)
+        cells = round((last - first) / step) + 1
+        if cells <= MAX_CELLS:
+            return np.round(first + step * np.arange(cells), decimals)
+    if kind is not None:
+        return values[:0]
+    if step and few:
+        return values
+    if step and (values[-1] - values[0]) / step < 2**21:
+        return _heaps(values, counts, step)
+    is_atom = counts >= max(5, 0.01 * rows)
+    if not step and values[0] == 0 and low is None:  # beside a density of positive numbers
+        is_atom[0] = True
+    return _most_frequent(values, counts, is_atom)
+
+
+def _heaps(values, counts, step):
+    """Rounded values that are much more frequent than those in the five cells on either side; or all frequent ones.
+
+    The latter of a column that is heaped: of whose rows a sixth would have to move for its counts to be smooth.
     """
     rows = counts.sum()
-    if not step:
-        return values[counts >= max(5, 0.01 * rows)][:MAX_ATOMS]
     cells = np.round((values - values[0]) / step).astype(np.int64)
-    if cells[-1] > 2**21:
-        return values[counts >= max(5, 0.05 * rows)][:MAX_ATOMS]
     histogram = np.zeros(cells[-1] + 1)
     histogram[cells] = counts
     window = np.ones(11)
     around = np.convolve(histogram, window, "same") / np.convolve(np.ones_like(histogram), window, "same")
-    # What counts of a smooth density differ from it by, on average.
+    # By the second term, on average, do counts differ from a smooth density.
     moved = 0.5 * (np.abs(histogram - around) - np.sqrt(2 / math.pi * around)).sum() / rows
     if moved > 1 / 6:
-        is_atom = counts >= max(10, 0.001 * rows)
-    else:
-        others = (around * 11 - histogram)[cells] / 10
-        is_atom = (counts >= max(5, 0.01 * rows)) & (counts > 5 * others)
-    return np.sort(values[is_atom][np.argsort(-counts[is_atom])][:MAX_ATOMS])
+        return _most_frequent(values, counts, counts >= max(10, 0.001 * rows))
+    others = (around * 11 - histogram)[cells] / 10
+    return _most_frequent(values, counts, (counts >= max(5, 0.01 * rows)) & (counts > 5 * others))
+
+
+def _most_frequent(values, counts, is_atom):
+    """The most frequent of some values, in their order."""
+    return np.sort(values[is_atom][np.argsort(-counts[is_atom], kind="stable")][:MAX_ATOMS])
 
 
 def _continuum(x, kind, low, high, step, is_partial):
