@@ -5,7 +5,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
-data = ["pandas>=2.2", "pyarrow>=16"]
+tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4"]
 
 setup(
     name="tfp_flows",
@@ -26,7 +26,7 @@ setup(
     ],
     extras_require={
         "plot": plot,
-        "data": data,
+        "tables": tables,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -36,7 +36,7 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6.29",
             *plot,
-            *data,
+            *tables,
         ],
         "bench": plot,
     },

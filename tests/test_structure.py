@@ -27,6 +27,7 @@ ORDER = [
     "saving",
     "model",
     "objectives",
+    "tables",
     "datasets",
     "inference",
     "plotting",

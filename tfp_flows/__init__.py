@@ -8,6 +8,7 @@ from tfp_flows import flows
 from tfp_flows.context import condition
 from tfp_flows.model import FlowModel
 from tfp_flows import objectives
+from tfp_flows.tables import TableModel
 from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting
@@ -22,6 +23,7 @@ __all__ = [
     "condition",
     "FlowModel",
     "objectives",
+    "TableModel",
     "datasets",
     "inference",
     "plotting",
