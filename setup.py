@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
 tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4"]
+serve = ["starlette>=0.40", "uvicorn>=0.30"]
 
 setup(
     name="tfp_flows",
@@ -27,6 +28,7 @@ setup(
     extras_require={
         "plot": plot,
         "tables": tables,
+        "serve": serve,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -36,7 +38,9 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6.29",
             *plot,
+            "httpx>=0.27",
             *tables,
+            *serve,
         ],
         "bench": plot,
     },

@@ -32,6 +32,7 @@ ORDER = [
     "inference",
     "plotting",
     "callbacks",
+    "serving",
     "__init__",
 ]
 MODULES = sorted(
