@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import pathlib
+import time
 
 import httpx
 import numpy as np
@@ -79,8 +80,8 @@ def test_answers_are_the_models(apps, models):
     np.testing.assert_allclose(answer(apps["plain"], "/inverse", x)["inverse"], model.inverse(X), rtol=1e-5)
     z = {"z": X.tolist()}
     np.testing.assert_allclose(answer(apps["plain"], "/forward", z)["forward"], model.forward(X), rtol=1e-5)
-    drawn = answer(apps["plain"], "/sample_and_log_prob", {"n": 4, "seed": 7})
-    np.testing.assert_allclose(drawn["sample"], model.sample(4, seed=7), rtol=1e-4, atol=1e-5)
+    drawn = answer(apps["plain"], "/sample_and_log_prob", {"n": 5, "seed": 7})  # no power of two
+    np.testing.assert_allclose(drawn["sample"], model.sample(5, seed=7), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(drawn["log_prob"], model.log_prob(drawn["sample"]), rtol=1e-4, atol=1e-4)
 
 
@@ -169,6 +170,24 @@ def test_concurrent_requests_share_batches_and_get_their_own_rows(apps, models):
     for k, one in enumerate(found[80:]):
         np.testing.assert_allclose(one["sample"], models["plain"].sample(2, seed=k), rtol=1e-4, atol=1e-5)
     assert batches < 20  # for 83 requests
+
+
+def test_a_request_waits_for_others(folders):
+    app = serving.app(folders["plain"], limits=serving.Limits(batch_rows=2, batch_wait=300.0))
+
+    async def run():
+        async def later(client):
+            await asyncio.sleep(0.05)
+            return await client.post("/sample", json={})
+
+        async with client_of(app) as client:
+            responses = await asyncio.gather(client.post("/sample", json={}), later(client))
+            assert all(response.status_code == 200 for response in responses)
+            return app.state.batcher.batches
+
+    start = time.monotonic()
+    assert asyncio.run(run()) == 1
+    assert time.monotonic() - start < 0.3  # no longer than until the batch is full
 
 
 def test_contexts_of_several_requests_share_a_batch(apps):
@@ -355,8 +374,6 @@ def test_limits_of_bytes_and_rows(folders):
 
 
 def test_limits_of_time(folders, monkeypatch):
-    import time
-
     app = serving.app(folders["plain"], limits=serving.Limits(seconds=0.2))
 
     async def slow():
