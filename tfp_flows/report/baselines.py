@@ -15,9 +15,12 @@ class Marginal:
       values: `[n]` floats; NaN, for a missing value, is an atom.
       is_discrete: whether every value is an atom.
       atoms: the values that are.
+      unit: of the density's numbers, in one of `values`: 86,400 for a density per second of values in days; and for
+        values of a step h, which have the probabilities of their cells, 1 / h.
     """
 
-    def __init__(self, values, is_discrete=False, atoms=()):
+    def __init__(self, values, is_discrete=False, atoms=(), unit=1.0):
+        self.log_unit = np.log(unit)
         missing = np.isnan(values)
         self.atoms = np.unique(values[~missing]) if is_discrete else np.unique(np.asarray(atoms, np.float64))
         on_atom = self._on_atom(values)
@@ -45,7 +48,7 @@ class Marginal:
         log_density = self.log_density[inside]
         log_density = log_density - np.maximum(below, 0) / self.tails[0] - np.maximum(above, 0) / self.tails[1]
         on_atom = self._on_atom(values)
-        found = self.log_rest + log_density
+        found = self.log_rest + log_density - self.log_unit
         if len(self.atoms):
             found = np.where(on_atom >= 0, self.log_atoms[on_atom], found)
         return np.where(np.isnan(values), self.log_missing, found)
@@ -170,6 +173,7 @@ class Gaussian:
             [not len(m.atoms) and not np.isnan(c).any() for m, c in zip(marginals, x.T, strict=True)]
         )
         self.others = [(k, marginals[k]) for k in np.flatnonzero(~self.is_normal)]
+        self.log_units = sum(marginals[k].log_unit for k in np.flatnonzero(self.is_normal))
         self.context_fill = np.nan_to_num(np.nanmean(contexts, 0)) if contexts.shape[1] else None
         joint = self._joint(contexts, x)
         self.mean, self.scale = joint.mean(0), np.where(joint.std(0) > 0, joint.std(0), 1)
@@ -183,7 +187,7 @@ class Gaussian:
     def log_prob(self, contexts, x):
         joint, size = (self._joint(contexts, x) - self.mean) / self.scale, contexts.shape[1]
         total = self._normal(joint) - self._normal(joint[:, :size]) - np.log(self.scale[size:]).sum()
-        return total + sum(marginal.log_prob(x[:, k]) for k, marginal in self.others)
+        return total - self.log_units + sum(marginal.log_prob(x[:, k]) for k, marginal in self.others)
 
     def _normal(self, standardized):
         """The log-density of the first columns."""

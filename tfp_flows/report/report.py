@@ -182,10 +182,8 @@ def _measured(view, rows, train, fresh, seeds):
 
 def _coverage(view, rows, log_prob, seed):
     """The `Coverage`, and its numbers."""
-    regions = "balls around 0 in the base's space, mapped by the flow"
-    try:
-        found = inference.coverage(view.model, view.events(rows), rows.raw)
-    except (TypeError, ValueError, AttributeError):  # no bijector, another base, or no flow at all
+    found, regions = view.coverage(rows), "balls around 0 in the base's space, mapped by the flow"
+    if found is None:
         found, regions = _density_coverage(view, rows, log_prob, seed), "regions of highest density"
     excess = found.observed - found.nominal
     return found, {

@@ -5,7 +5,10 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows import inference
+from tfp_flows.inference._flow import as_model
 from tfp_flows.report.baselines import Marginal
+from tfp_flows.tables import TableModel, frames
 
 # Contexts of more columns, images say, are left out of classifier and baselines.
 MOST_CONTEXT_COLUMNS = 50
@@ -110,6 +113,13 @@ class FlowView:
         x = self.model.sample(n, seed=seed) if rows.raw is None else self.model.sample(1, rows.raw, seed=seed)[0]
         return pd.DataFrame(np.asarray(x).reshape(n, -1), columns=self.columns)
 
+    def coverage(self, rows):
+        """The coverage of balls in the base's space; None where the base is no standard normal, or there is none."""
+        try:
+            return inference.coverage(self.model, self.events(rows), rows.raw)
+        except (TypeError, ValueError):
+            return None
+
     def is_category(self, name):
         """Whether a column holds categories."""
         return False
@@ -119,6 +129,55 @@ class FlowView:
         return Marginal(values, is_discrete=not self.model.distribution.dtype.is_floating)
 
 
+class TableView:
+    """A `TableModel`."""
+
+    def __init__(self, model):
+        self.model = model
+        self.columns = [column.name for column in model.schema.modelled_columns]
+        self._by_name = {column.name: column for column in model.schema.columns}
+
+    @property
+    def description(self):
+        """What was done to each column."""
+        return self.model.columns.reset_index().astype(str).to_dict("records")
+
+    def rows(self, frame, context=None, what="held-out rows"):
+        """Checked `Rows`; where missing values are to be dropped, those without."""
+        if context is not None:
+            raise ValueError(f"Expected no contexts beside a table: they are columns of it. Received: {type(context)}")
+        frame = frames.read(frame)
+        kept = self.model.schema.encode(frame, training=True)[-1]
+        frame = frame.iloc[kept].reset_index(drop=True)
+        return Rows(frame[self.columns], frame[list(self.model.schema.context)])
+
+    def log_prob(self, rows):
+        return np.asarray(self.model.log_prob(rows.joined()), np.float64)
+
+    def sample(self, rows, seed):
+        drawn = self.model.sample(rows.contexts if self.model.schema.context else len(rows), seed=seed)
+        return drawn[self.columns]
+
+    def coverage(self, rows):
+        """None: with outcomes beside numbers there is no base whose balls have known probabilities."""
+
+    def is_category(self, name):
+        return self._by_name[name].labels is not None
+
+    def marginal(self, name, values, is_category):
+        column = self._by_name[name]
+        if column.continuum is None:
+            return Marginal(values, is_discrete=True)
+        per_value = 1.0
+        if column.ticks:  # the values are days here, whatever the ticks are
+            per_value = 86400 * frames.TICKS[frames.unit_of(column)] / column.ticks
+        return Marginal(values, atoms=column.atoms, unit=per_value / (column.continuum.step or 1.0))
+
+
 def view_of(model, columns=None):
     """The view of a `FlowModel` or a `TableModel`."""
-    return FlowView(model, columns)
+    if not isinstance(model, TableModel):
+        return FlowView(as_model(model), columns)
+    if columns is not None:
+        raise ValueError(f"Expected no names of columns, since the table has its own. Received: columns={columns!r}")
+    return TableView(model)

@@ -157,7 +157,7 @@ class _Server:
         if "inputs" in body:
             outputs = await self._outputs(name, _columns(body["inputs"], signature))
             return _json({"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))})
-        if signature.draws:
+        if set(signature.inputs) != set(signature.row_inputs):
             raise Refused(400, 'Expected `inputs`, since "n" and "seed" have no rows. Received: `instances`')
         outputs = await self._outputs(name, _columns_of_rows(body["instances"], signature))
         if len(outputs) == 1:

@@ -45,7 +45,7 @@ def describe(model):
     paths[f"/v1/models/{model.name}:predict"] = {
         "post": _post(words, schema, {"signature_name": name, "inputs": columns})
     }
-    text = "Numbers are finite in requests; in answers NaN and infinities are the strings NaN, Infinity and -Infinity."
+    text = "Numbers are finite; infinite ones in answers are the strings Infinity and -Infinity, NaN is null."
     info = {"title": f"The density {model.name}", "version": "1", "description": text}
     return {"openapi": "3.1.0", "info": info, "paths": paths}
 

@@ -1,12 +1,15 @@
 """Strict JSON: text to arrays of a signature's dtypes and shapes, and arrays to JSON.
 
-JSON has no NaN and no infinity. In answers they are the strings "NaN", "Infinity" and "-Infinity", as in Protobuf's
-JSON; in requests every number must be finite.
+JSON has no NaN and no infinity. In answers infinities are the strings "Infinity" and "-Infinity", as in Protobuf's
+JSON, and NaN is null. In requests every number must be finite; null is a missing value in inputs of one value per row, as the
+columns of tables are.
 """
 
 import json
 
 import numpy as np
+
+from tfp_flows.tables.export import MISSING
 
 
 class Refused(Exception):
@@ -59,6 +62,12 @@ def rows(value, spec, name):
     shape = tuple(spec.shape[1:])
     if not isinstance(value, list):
         raise Refused(400, f"Expected `{name}` as a list of rows. Received: {_kind(value)}")
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    absent = np.zeros(len(value), bool)
+    if not shape and dtype.kind in "fiO":
+        absent = np.array([part is None for part in value], bool)
+        missing = {"f": 0.0, "i": 0, "O": MISSING}[dtype.kind]
+        value = [missing if part is None else part for part in value]
     try:
         array = np.array(value)
     except ValueError:
@@ -70,7 +79,6 @@ def rows(value, spec, name):
     ):
         received = list(array.shape[1:])
         raise Refused(400, f"Expected `{name}` with rows of shape {list(shape)}. Received: rows of shape {received}")
-    dtype = np.dtype(spec.dtype.as_numpy_dtype)
     kinds = {"f": "iuf", "i": "iuf", "u": "iuf", "b": "b", "O": "U"}[dtype.kind]
     # Among strings NumPy makes strings of numbers: hence the second look.
     if array.dtype.kind not in kinds or (kinds == "U" and not all(isinstance(text, str) for text in _flat(value))):
@@ -82,6 +90,8 @@ def rows(value, spec, name):
     if wrong.any():
         row = int(np.argwhere(wrong)[0][0])
         raise Refused(400, f"Expected `{name}` to hold numbers of {dtype.name}. Received: another one in row {row}")
+    if absent.any() and dtype.kind != "O":
+        cast[absent] = np.nan if dtype.kind == "f" else np.iinfo(dtype).min
     return cast
 
 
@@ -89,7 +99,7 @@ def _plain(value):
     """An array as nested lists; text for what JSON cannot hold."""
     value = np.asarray(value)
     if value.dtype.kind == "f" and not np.isfinite(value).all():
-        words = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+        words = {"nan": None, "inf": "Infinity", "-inf": "-Infinity"}
         texts = value.astype(object)
         for place in np.argwhere(~np.isfinite(value)):
             texts[tuple(place)] = words[str(float(value[tuple(place)]))]
