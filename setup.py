@@ -25,6 +25,7 @@ setup(
         "keras>=3.10",
         "numpy>=1.26",
     ],
+    entry_points={"console_scripts": ["tfp-flows = tfp_flows.command_line:main"]},
     extras_require={
         "plot": plot,
         "tables": tables,

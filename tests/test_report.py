@@ -216,7 +216,8 @@ def test_each_rule_of_the_verdict(right):
     for baseline in numbers["baselines"]:
         baseline["lead"] = 0.5
     assert [part["grade"] for part in verdict.verdict(numbers)] == ["good", "good", "good"]
-    assert changed(numbers, "log_likelihood", "rows_without_density", value=1)[0] == "bad"
+    assert changed(numbers, "log_likelihood", "rows_without_density", value=100)[0] == "bad"
+    assert changed(numbers, "log_likelihood", "rows_without_density", value=1) == ["good", "good", "fair"]
     narrow = {**numbers["coverage"], "inside": False, "largest_excess": -0.2}
     assert changed(numbers, "coverage", value=narrow)[0] == "bad"
     assert changed(numbers, "coverage", value={**narrow, "largest_excess": 0.05})[0] == "fair"

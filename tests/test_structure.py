@@ -35,6 +35,8 @@ ORDER = [
     "report",
     "callbacks",
     "serving",
+    "command_line",
+    "__main__",
     "__init__",
 ]
 MODULES = sorted(

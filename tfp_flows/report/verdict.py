@@ -12,6 +12,8 @@ MEMORIZED = 0.55
 CORRELATION = 0.1
 # Distance of two distribution functions that matters.
 DISTANCE = 0.1
+# Share of held-out rows without a density, for a value that training data lacked, that is a small matter.
+FEW_WITHOUT = 0.01
 # Rows below which no check says much.
 FEW_ROWS = 200
 
@@ -29,8 +31,9 @@ def verdict(numbers):
 
 def _densities(numbers):
     infinite = numbers["log_likelihood"]["rows_without_density"]
-    if infinite:
-        return _sentence("bad", f"The densities cannot be trusted: {infinite} held-out rows have none.")
+    rows = numbers["held_out"]["used"]
+    if infinite > FEW_WITHOUT * rows:
+        return _sentence("bad", f"The densities cannot be trusted: {infinite} of {rows} held-out rows have none.")
     best = max(numbers["baselines"], key=lambda baseline: baseline["log_likelihood"])
     lead, error = best["lead"], best["standard_error"]
     beaten = f"the best simple model, {_article(best['name'])},"
@@ -57,7 +60,7 @@ def _draws(numbers):
     area, error = test["auc"], test["standard_error"]
     told = f"a classifier tells them from data with AUC {area:.2f} (0.5 is chance, 1 is certainty)"
     columns = [f"`{column['name']}`" for column in test["columns"][:3] if column["importance"] > 0.01]
-    by = f", mostly by {' and '.join(columns)}" if columns and area > 0.5 + CERTAIN * error else ""
+    by = f", mostly by {', '.join(columns)}" if columns and area > 0.5 + CERTAIN * error else ""
     if area <= AUC_GOOD:
         return _sentence("good", f"Its draws can stand for data: {told}{by}.")
     if area <= AUC_BAD:
@@ -67,7 +70,7 @@ def _draws(numbers):
 
 def _places(numbers):
     """Where not to trust the model: every finding that exceeds its noise."""
-    found = []
+    found, rows = [], numbers["held_out"]["used"]
     impossible = [column for column in numbers["columns"] if column["impossible"] > IMPOSSIBLE]
     for column in sorted(impossible, key=lambda column: -column["impossible"]):
         found.append(f"`{column['name']}` ({100 * column['impossible']:.0f} % of draws are {column['why']})")
@@ -84,11 +87,13 @@ def _places(numbers):
     if secret and secret["nearer"] > max(MEMORIZED, 0.5 + CERTAIN * secret["standard_error"]):
         share = f"{100 * secret['nearer']:.0f} % of draws lie nearer to a training row than a held-out row does"
         found.append(f"privacy ({share})")
+    infinite = numbers["log_likelihood"]["rows_without_density"]
+    if infinite:
+        found.append(f"rows with values that it calls impossible ({infinite} of {rows} held-out rows have no density)")
     drift = numbers["drift"]
     if drift and drift["classifier"]["auc"] > max(AUC_GOOD, 0.5 + CERTAIN * drift["classifier"]["standard_error"]):
         names = [f"`{column['name']}`" for column in drift["columns"][:2] if column["distance"] > drift["noise"]]
         found.append(f"the new table, which has drifted{' in ' + ' and '.join(names) if names else ''}")
-    rows = numbers["held_out"]["used"]
     if rows < FEW_ROWS:
         found.append(f"anything finer than {rows} held-out rows can show")
     if not found:

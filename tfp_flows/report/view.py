@@ -146,13 +146,29 @@ class TableView:
         """Checked `Rows`; where missing values are to be dropped, those without."""
         if context is not None:
             raise ValueError(f"Expected no contexts beside a table: they are columns of it. Received: {type(context)}")
+        schema = self.model.schema
         frame = frames.read(frame)
-        kept = self.model.schema.encode(frame, training=True)[-1]
-        frame = frame.iloc[kept].reset_index(drop=True)
-        return Rows(frame[self.columns], frame[list(self.model.schema.context)])
+        frames.check_columns(frame, list(self._by_name))
+        if schema.missing == "drop":
+            frame = frame.dropna(subset=list(self._by_name))
+        frame = frame.reset_index(drop=True)
+        if not len(frame):
+            raise ValueError(f"Expected {what} without missing values. Received: none")
+        given = frame[list(schema.context)]
+        if schema.context:
+            schema.encode_context(given)  # which refuses a context that the model does not know
+        return Rows(frame[self.columns], given)
 
     def log_prob(self, rows):
-        return np.asarray(self.model.log_prob(rows.joined()), np.float64)
+        """log p of each row, `[n]` float64; -inf for values that the model calls impossible, as unseen categories."""
+        table, possible = rows.joined(), np.ones(len(rows), bool)
+        for name in self.columns:
+            outcome, _ = self._by_name[name].encode(tf.constant(frames.to_values(table[name], self._by_name[name])))
+            possible &= outcome.numpy() >= 0
+        found = np.full(len(rows), -np.inf)
+        if possible.any():
+            found[possible] = self.model.log_prob(table[possible])
+        return found
 
     def sample(self, rows, seed):
         drawn = self.model.sample(rows.contexts if self.model.schema.context else len(rows), seed=seed)

@@ -1,8 +1,8 @@
 """Strict JSON: text to arrays of a signature's dtypes and shapes, and arrays to JSON.
 
 JSON has no NaN and no infinity. In answers infinities are the strings "Infinity" and "-Infinity", as in Protobuf's
-JSON, and NaN is null. In requests every number must be finite; null is a missing value in inputs of one value per row, as the
-columns of tables are.
+JSON, and NaN is null. In requests every number must be finite; null is a missing value in inputs of one value per row,
+as the columns of tables are.
 """
 
 import json
