@@ -68,14 +68,20 @@ def check_free(path, force, suffix=None):
         raise click.ClickException(f"{path} is there already; --force overwrites it.")
 
 
-def write_table(frame, path, force):
-    """Writes a frame as CSV to the standard output, or as CSV or Parquet to a file."""
+def check_table_place(path, force):
+    """Raises click.ClickException unless a table can be written to a path; None is the standard output."""
     if path is None:
-        click.echo(frame.to_csv(index=False), nl=False)
         return
     if path.suffix not in (".csv", ".parquet"):
         raise click.ClickException(f"Expected --out with the ending .csv or .parquet. Received: {path}")
     check_free(path, force, path.suffix)
+
+
+def write_table(frame, path):
+    """Writes a frame as CSV to the standard output, or as CSV or Parquet to a file."""
+    if path is None:
+        click.echo(frame.to_csv(index=False), nl=False)
+        return
     with written_whole(path) as new:
         frame.to_csv(new, index=False) if path.suffix == ".csv" else frame.to_parquet(new, index=False)
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import sys
 
 import click
 import keras
@@ -184,10 +185,9 @@ class _Progress(keras.callbacks.Callback):
         return len(self.history.get("loss", ()))
 
     def on_train_begin(self, logs=None):
-        stderr = click.get_text_stream("stderr")
-        if stderr.isatty():
+        if sys.stderr.isatty():
             self.bar = click.progressbar(
-                length=self.params["epochs"], label="epochs", show_pos=True, item_show_func=str, file=stderr
+                length=self.params["epochs"], label="epochs", show_pos=True, item_show_func=str, file=sys.stderr
             )
             self.bar.render_progress()
 

@@ -9,6 +9,7 @@ from tfp_flows.command_line.files import (
     FORCE,
     PATH,
     check_free,
+    check_table_place,
     load,
     load_table_model,
     read_table,
@@ -37,6 +38,7 @@ def sample(model, count, context, seed, out, force):
     tfp-flows sample diamonds.keras -n 1000 --seed 1 --out drawn.csv
     tfp-flows sample storms.keras --context years.csv > drawn.csv
     """
+    check_table_place(out, force)
     found = load_table_model(model)
     if found.schema.context:
         names = ", ".join(found.schema.context)
@@ -47,7 +49,7 @@ def sample(model, count, context, seed, out, force):
         if context is not None:
             raise click.ClickException("Expected no --context, since the model has no context columns.")
         drawn = found.sample(count or 1000, seed=seed)
-    write_table(drawn, out, force)
+    write_table(drawn, out)
 
 
 @click.command()
@@ -61,9 +63,10 @@ def score(model, data, out, force):
     \b
     tfp-flows score diamonds.keras other.csv --out scores.csv
     """
+    check_table_place(out, force)
     found, frame = load_table_model(model), read_table(data)
     log_prob = found.log_prob(frame)
-    write_table(frame.assign(log_prob=log_prob), out, force)
+    write_table(frame.assign(log_prob=log_prob), out)
     click.echo(f"{len(frame)} rows: {mean_and_error(log_prob)}", err=True)
 
 
@@ -167,5 +170,6 @@ def serve(folder, host, port, name, max_rows, max_seconds):
 
     if folder.suffix == ".keras":
         raise click.ClickException(f"Expected a folder that `tfp-flows export` wrote. Received: {folder}")
+    application = serving.app(folder, name, serving.Limits(rows=max_rows, seconds=max_seconds))
     click.echo(f"Serving {folder} on http://{host}:{port}/docs", err=True)
-    serving.serve(folder, name, serving.Limits(rows=max_rows, seconds=max_seconds), host, port)
+    serving.run(application, host, port)

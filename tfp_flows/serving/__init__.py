@@ -3,6 +3,6 @@
 `FlowModel.export` writes the SavedModel. Its graphs are served: TensorFlow runs them, and no Python of the model.
 """
 
-from tfp_flows.serving.app import Limits, app, serve
+from tfp_flows.serving.app import Limits, app, run
 
-__all__ = ["Limits", "app", "serve"]
+__all__ = ["Limits", "app", "run"]

@@ -67,12 +67,12 @@ def app(path, name=None, limits=None):
     return _Server(ServedModel(path, name), limits or Limits()).application()
 
 
-def serve(path, name=None, limits=None, host="127.0.0.1", port=8000):
-    """Serves a SavedModel by uvicorn until it is interrupted; see `app`."""
+def run(application, host="127.0.0.1", port=8000):
+    """Serves an application by uvicorn until it is interrupted."""
     import uvicorn
 
     # Beyond this many connections uvicorn itself answers with status 503.
-    uvicorn.run(app(path, name, limits), host=host, port=port, limit_concurrency=1000, log_level="warning")
+    uvicorn.run(application, host=host, port=port, limit_concurrency=1000, log_level="warning")
 
 
 class _Server:
