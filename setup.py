@@ -5,7 +5,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
-tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4"]
+tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4", "click>=8.1"]
 serve = ["starlette>=0.40", "uvicorn>=0.30"]
 
 setup(
