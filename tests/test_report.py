@@ -118,6 +118,42 @@ def test_copies_of_training_rows_are_seen(tmp_path):
     assert found.numbers["coverage"]["regions"] == "regions of highest density"  # there is no bijector
 
 
+def test_a_table_in_its_units(tmp_path):
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "day": pd.Timestamp("2020-01-01") + pd.to_timedelta(random.integers(0, 1000, 1200), "D"),
+            "x": 10 * random.normal(size=1200),
+            "rain": np.where(random.random(1200) < 0.5, 0, random.exponential(size=1200)),
+            "kind": random.choice(["a", "b"], 1200),
+            "given": random.choice(["c", "d"], 1200),
+        }
+    )
+    model = tff.TableModel.from_data(frame, flow="realnvp", num_layers=1, context_columns=["given"], seed=0)
+    held_out = frame[1000:].reset_index(drop=True)
+    held_out.loc[3, "kind"] = "unseen"
+    found = tff.report(model, held_out, training=frame[:1000], path=tmp_path / "a.html")
+    numbers = found.numbers
+    # Probabilities of a day among 1000, of no rain, and of a kind; densities of x, and of rain, which has 1 nat.
+    expected = -np.log(1000) - (UNIT + np.log(10)) - (np.log(2) + 0.5) - np.log(2)
+    means = {row["name"]: row["log_likelihood"] for row in numbers["baselines"]}
+    np.testing.assert_allclose(means["independent columns"], expected, atol=0.2)
+    np.testing.assert_allclose(means["tree of pairs (Chow-Liu)"], expected, atol=0.5)
+    np.testing.assert_allclose(means["Gaussian"], expected, atol=0.5)
+    assert numbers["log_likelihood"]["rows_without_density"] == 1 and numbers["worst"][0]["row"] == 3
+    assert "impossible (1 of 200" in found.verdict[2]
+    assert [column["name"] for column in numbers["columns"]] == ["day", "x", "rain", "kind"]
+    assert [row["column"] for row in numbers["description"]] == list(frame.columns)
+    assert "given" in {name for pair in numbers["dependence"] for name in pair["columns"]} | {
+        column["name"] for column in numbers["classifier"]["columns"]
+    }
+    assert "2021-" in found.path.read_text()  # the mean of the days
+    with pytest.raises(ValueError, match="'given'"):
+        tff.report(model, held_out.drop(columns="given"), path=tmp_path / "b.html")
+    with pytest.raises(ValueError, match="columns of it"):
+        tff.report(model, held_out, held_out["given"], path=tmp_path / "b.html")
+
+
 def test_rows_without_a_density_are_counted(tmp_path):
     x = np.abs(normal(400, 1, 0)) - 0.1
     found = tff.report(tff.FlowModel(tfd.Independent(tfd.HalfNormal(tf.ones([1])), 1)), x, path=tmp_path / "a.html")
@@ -131,6 +167,7 @@ def test_events_of_other_shapes_and_many_rows(tmp_path):
     flow = tfd.Sample(tfd.Normal(tf.zeros([]), 1.0), [2, 2])
     found = tff.report(tff.FlowModel(flow), x, path=tmp_path / "a.html", max_rows=100, columns=list("abcd")).numbers
     assert found["held_out"] == {"rows": 300, "used": 100}
+    assert found["coverage"]["inside"] and found["coverage"]["regions"] == "regions of highest density"
     assert [column["name"] for column in found["columns"]] == list("abcd")
     for row in found["worst"]:  # numbered as they were given
         np.testing.assert_allclose(list(row["values"].values()), x[row["row"]].reshape(-1), rtol=1e-5)
@@ -218,6 +255,8 @@ def test_each_rule_of_the_verdict(right):
     assert [part["grade"] for part in verdict.verdict(numbers)] == ["good", "good", "good"]
     assert changed(numbers, "log_likelihood", "rows_without_density", value=100)[0] == "bad"
     assert changed(numbers, "log_likelihood", "rows_without_density", value=1) == ["good", "good", "fair"]
+    worse = [{**baseline, "lead": -1.0} for baseline in numbers["baselines"]]
+    assert changed(numbers, "baselines", value=worse)[0] == "bad"
     narrow = {**numbers["coverage"], "inside": False, "largest_excess": -0.2}
     assert changed(numbers, "coverage", value=narrow)[0] == "bad"
     assert changed(numbers, "coverage", value={**narrow, "largest_excess": 0.05})[0] == "fair"

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class Encoder:
-    """Numbers as they are, dates in days, categories as numbers of their own; missing values are NaN.
+    """Numbers as they are, dates in days since 1970, categories as numbers of their own; missing values are NaN.
 
     Arguments:
       frames: all that will be encoded, so that no category is unknown.
@@ -15,11 +15,13 @@ class Encoder:
         import pandas as pd
 
         self.names = list(frames[0].columns)
-        self.categories = {}
+        self.categories, self.dates = {}, set()
         for name in self.names:
             columns = pd.concat([frame[name].astype(object) for frame in frames]).dropna()
             is_number = all(pd.api.types.is_numeric_dtype(frame[name].dtype) for frame in frames)
             is_date = all(pd.api.types.is_datetime64_any_dtype(frame[name].dtype) for frame in frames)
+            if is_date:
+                self.dates.add(name)
             if name in categories or not (is_number or is_date):
                 self.categories[name] = sorted(columns.unique(), key=str)
         self.is_category = np.array([name in self.categories for name in self.names], bool)

@@ -3,6 +3,8 @@
 import html
 import re
 
+import numpy as np
+
 STYLE = """
 :root { color-scheme: light dark; --line: #8885; --soft: #8882; --good: #2a9d4a; --fair: #c98a00; --bad: #d43c3c; }
 * { box-sizing: border-box; }
@@ -26,7 +28,7 @@ summary { cursor: pointer; margin: .5rem 0; }
 img { max-width: 100%; height: auto; }
 .small { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(13rem, 45%), 1fr)); gap: .6rem; }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e8e8e8; }
-  img { filter: invert(1) hue-rotate(180deg); } }
+  img { filter: invert(1) hue-rotate(180deg); } img.colours { filter: none; background: white; } }
 @media print { h2 { break-after: avoid; } img { break-inside: avoid; } }
 """
 
@@ -85,7 +87,7 @@ def _likelihood(numbers):
         words += f" {own['rows_without_density']} rows have no finite density and are left out of the means."
     return _section(
         "Held-out likelihood",
-        _paragraph(words) + _table(["", "nats per row", "this model's lead"], rows, numeric=(1, 2)),
+        _paragraph(words) + _table(["", "nats per row", "lead"], rows, numeric=(1, 2)),
     )
 
 
@@ -112,14 +114,17 @@ def _classifier(numbers):
 
 def _columns(numbers, pictures):
     words = (
-        "Data in black, draws in orange. The distance is the largest difference of the distribution functions, of "
-        f"categories the total variation; by chance it stays below {numbers['noise']:.3f}. Impossible are values that "
-        "the data never has: negative, fractional, unknown."
+        "Data in the colour of this text, draws in orange. The distance is the largest difference of the distribution "
+        f"functions, of categories the total variation; by chance it is below {numbers['noise']:.3f}. Impossible are "
+        "values that the data never has: negative, fractional, unknown."
     )
     rows = []
     for column in sorted(numbers["columns"], key=lambda column: -max(column["distance"], column["impossible"])):
         impossible = f"{100 * column['impossible']:.1f} % {column['why']}" if column["impossible"] else "none"
         means, deviations = column.get("mean"), column.get("deviation")
+        if column["is_date"]:
+            means = [str(np.datetime64(round(mean), "D")) for mean in means]
+            deviations = [f"{deviation:.0f} days" for deviation in deviations]
         pairs = [f"{_number(means[k])} ± {_number(deviations[k], 3)}" if means else "" for k in (0, 1)]
         rows.append([column["name"], _number(column["distance"]), *pairs, impossible])
     images = "".join(_image(uri, f"distributions of {name}") for name, uri in pictures["marginals"])
@@ -144,7 +149,7 @@ def _pairs(numbers, pictures):
         "contexts among them: the pairs of the largest differences."
     )
     if pictures.get("matrices"):
-        content += _image(pictures["matrices"], "correlations of data, draws, and their difference")
+        content += _image(pictures["matrices"], "correlations of data, draws, and their difference", "colours")
     rows = [
         [*p["columns"], f"{p['data']:.2f}", f"{p['drawn']:.2f}", f"± {p['standard_error']:.2f}"] for p in correlations
     ]
@@ -216,8 +221,8 @@ def _paragraph(words, kind=""):
     return f'<p class="{kind}">{_text(words)}</p>' if kind else f"<p>{_text(words)}</p>"
 
 
-def _image(uri, words):
-    return f'<img src="{uri}" alt="{_text(words)}">'
+def _image(uri, words, kind=""):
+    return f'<img src="{uri}" alt="{_text(words)}" class="{kind}">'
 
 
 def _table(names, rows, numeric=()):

@@ -18,8 +18,8 @@ def embedded(figure):
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def marginal(data, drawn, name, labels=None):
-    """The histograms of one column, of data and of draws; of a category, bars."""
+def marginal(data, drawn, name, labels=None, is_date=False):
+    """The histograms of one column, of data and of draws; of a category, bars; of dates in days since 1970."""
     axes = _axes(3.0, 2.0)
     data, drawn = data[~np.isnan(data)], drawn[~np.isnan(drawn)]
     few = np.unique(np.concatenate([data, drawn]))
@@ -37,6 +37,9 @@ def marginal(data, drawn, name, labels=None):
         edges = np.linspace(low, high if high > low else low + 1, 41)
         for values, color in ((data, DATA), (drawn, DRAWN)):
             axes.hist(values, edges, density=True, histtype="step", color=color, linewidth=1.3)
+        if is_date:
+            ends = edges[[4, -5]]
+            axes.set_xticks(ends, [str(np.datetime64(round(end), "D")) for end in ends], fontsize=8)
     axes.set_title(_short(name), fontsize=10)
     axes.set_yticks([])
     return embedded(axes.figure)

@@ -172,6 +172,8 @@ def _measured(view, rows, train, fresh, seeds):
         "drift": None,
     }
     values = rows.joined()
+    for column in numbers["columns"]:
+        column["is_date"] = column["name"] in encode.dates
     for row in numbers["worst"]:
         row["values"] = {name: _cell(values[name].iloc[row["row"]]) for name in values.columns}
     if fresh is not None:
@@ -217,7 +219,12 @@ def _pictures(numbers, coverage, real, fake, encode, num_contexts):
     images = {
         "coverage": pictures.coverage(coverage),
         "marginals": [
-            (names[k], pictures.marginal(real[:, k], fake[:, k], names[k], encode.categories.get(names[k])))
+            (
+                names[k],
+                pictures.marginal(
+                    real[:, k], fake[:, k], names[k], encode.categories.get(names[k]), names[k] in encode.dates
+                ),
+            )
             for k in shown
         ],
     }

@@ -140,7 +140,7 @@ class TableView:
     @property
     def description(self):
         """What was done to each column."""
-        return self.model.columns.reset_index().astype(str).to_dict("records")
+        return self.model.columns.rename_axis("column").reset_index().astype(str).to_dict("records")
 
     def rows(self, frame, context=None, what="held-out rows"):
         """Checked `Rows`; where missing values are to be dropped, those without."""
