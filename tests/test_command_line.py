@@ -297,6 +297,7 @@ def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch, comman
         result = run(*arguments, "--out", out, "--force")
         assert result.exit_code == 2
         words = result.stderr.splitlines()[-1]
+        assert out.read_text() == "before"
         # What was trained is not lost: without the fault it goes on, with nothing left to do.
         assert (tmp_path / "out.keras.backup").is_dir()
         monkeypatch.undo()
@@ -306,6 +307,15 @@ def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch, comman
         assert "before" in (out / "saved_model.pb" if command == "export" else out).read_text()
     assert "No space left" in words
     assert names(tmp_path) == sorted(before)
+
+
+def test_a_fit_that_is_refused_leaves_no_backup(folder, tmp_path, monkeypatch):
+    def refuse(*arguments, **keywords):
+        raise ValueError("Expected better data.")
+
+    monkeypatch.setattr(tff.TableModel, "fit", refuse)
+    assert "better data" in refused("fit", folder / "table.csv", "--out", tmp_path / "model.keras", *FIT)
+    assert not names(tmp_path)
 
 
 def test_a_killed_fit_leaves_no_model_and_goes_on(tmp_path):

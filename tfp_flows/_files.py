@@ -11,7 +11,8 @@ import tempfile
 def written_whole(path):
     """Yields a path beside `path`, which takes the name `path` when everything has been written to it.
 
-    A file or a folder; the folder it is in must exist. Where writing fails or the process dies, what was at `path` stays as it was.
+    A file or a folder, in a folder that exists. Where writing fails or the process dies, what was at `path` stays as it
+    was.
     """
     path = pathlib.Path(path)
     # In a folder of its own the new one has its right name, whose ending some writers look at.
