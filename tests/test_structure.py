@@ -17,6 +17,7 @@ ORDER = [
     "_math",
     "_arguments",
     "_copies",
+    "_files",
     "tracking",
     "context",
     "transformers",
@@ -31,7 +32,11 @@ ORDER = [
     "datasets",
     "inference",
     "plotting",
+    "report",
     "callbacks",
+    "serving",
+    "command_line",
+    "__main__",
     "__init__",
 ]
 MODULES = sorted(

@@ -13,6 +13,7 @@ from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting
 from tfp_flows import callbacks
+from tfp_flows.report import report
 
 __all__ = [
     "transformers",
@@ -28,4 +29,5 @@ __all__ = [
     "inference",
     "plotting",
     "callbacks",
+    "report",
 ]

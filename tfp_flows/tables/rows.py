@@ -64,7 +64,8 @@ class Rows(tfd.Distribution):
             parameters=parameters,
             name=name,
         )
-        self._make_constants()
+        with tf.init_scope():  # it looks at numbers, also where a graph binds the distribution to a context
+            self._make_constants()
 
     def _make_constants(self):
         layout = self.schema.layout
