@@ -5,7 +5,8 @@ import pathlib
 from setuptools import find_packages, setup
 
 plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
-data = ["pandas>=2.2", "pyarrow>=16"]
+tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4", "click>=8.1"]
+serve = ["starlette>=0.40", "uvicorn>=0.30"]
 
 setup(
     name="tfp_flows",
@@ -24,9 +25,11 @@ setup(
         "keras>=3.10",
         "numpy>=1.26",
     ],
+    entry_points={"console_scripts": ["tfp-flows = tfp_flows.command_line:main"]},
     extras_require={
         "plot": plot,
-        "data": data,
+        "tables": tables,
+        "serve": serve,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -36,7 +39,9 @@ setup(
             "nbformat>=5.10",
             "ipykernel>=6.29",
             *plot,
-            *data,
+            "httpx>=0.27",
+            *tables,
+            *serve,
         ],
         "bench": plot,
     },

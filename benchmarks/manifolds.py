@@ -42,18 +42,9 @@ def uniform(n, seed):
 
 def train(model, x, seconds, batch_size=512):
     """Steps of Adam whose rate falls to 0 as the seconds pass."""
-    start = time.process_time()
-
-    class Clock(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            passed = min(1.0, (time.process_time() - start) / seconds)
-            self.model.optimizer.learning_rate = 5e-3 * 0.5 * (1 + np.cos(np.pi * passed)) + 1e-6
-            self.model.stop_training = passed >= 1.0
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.on_epoch_begin(epoch)
-
-    model.fit(x, batch_size=batch_size, epochs=100_000, steps_per_epoch=32, callbacks=[Clock()], verbose=0)
+    model.optimizer.learning_rate = 5e-3
+    budget = tff.callbacks.TimeBudget(seconds, time.process_time)
+    model.fit(x, batch_size=batch_size, epochs=100_000, steps_per_epoch=32, callbacks=[budget], verbose=0)
     return int(model.optimizer.iterations.numpy())
 
 

@@ -9,7 +9,6 @@ The last 297 are looked at once.
 import argparse
 import math
 import pathlib
-import time
 
 import keras
 import matplotlib
@@ -23,22 +22,6 @@ import matplotlib.pyplot as plt
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 SHAPE, NUM_VALUES = [8, 8, 1], 17
-
-
-class Budget(keras.callbacks.Callback):
-    """Ends the training after so many seconds, compiling included; the learning rate falls to 0 by half a cosine."""
-
-    def __init__(self, seconds, learning_rate):
-        super().__init__()
-        self.start, self.seconds, self.learning_rate = time.perf_counter(), seconds, learning_rate
-
-    def on_epoch_begin(self, epoch, logs=None):
-        spent = min((time.perf_counter() - self.start) / self.seconds, 1.0)
-        self.model.optimizer.learning_rate = self.learning_rate * (1 + math.cos(math.pi * spent)) / 2
-
-    def on_epoch_end(self, epoch, logs=None):
-        if time.perf_counter() - self.start > self.seconds:
-            self.model.stop_training = True
 
 
 def as_images(flow, alpha=0.05):
@@ -70,7 +53,7 @@ def models(width):
 def train(distribution, train_data, validation_data, seconds):
     """A model with the weights, averaged over the last steps, that did best on the validation rows."""
     model = tff.FlowModel(distribution)
-    optimizer = keras.optimizers.AdamW(2e-3, weight_decay=0.1, global_clipnorm=5.0, use_ema=True, ema_momentum=0.995)
+    optimizer = keras.optimizers.AdamW(3e-3, weight_decay=0.3, global_clipnorm=5.0, use_ema=True, ema_momentum=0.995)
     model.compile(optimizer, metrics=["bits_per_dim"], steps_per_execution=1)
     model.fit(
         *train_data,
@@ -81,7 +64,7 @@ def train(distribution, train_data, validation_data, seconds):
         callbacks=[
             keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
             keras.callbacks.EarlyStopping("val_loss", patience=10_000, restore_best_weights=True),
-            Budget(seconds, 2e-3),
+            tff.callbacks.TimeBudget(seconds),
         ],
     )
     return model

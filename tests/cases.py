@@ -326,7 +326,11 @@ CASES = {
     "Sylvester, context": Case(
         lambda dtype, seed: bijectors.Sylvester(3, 2, context_size=2, dtype=dtype, seed=seed), 3, 2
     ),
-    "Residual": Case(lambda dtype, seed: bijectors.Residual(3, hidden_units=(16,), dtype=dtype, seed=seed), 3),
+    "Residual": Case(
+        lambda dtype, seed: bijectors.Residual(3, hidden_units=(16,), dtype=dtype, seed=seed),
+        3,
+        why_overflow="the steps of Newton that give the solved direction its gradient multiply numbers of 1e30",
+    ),
     "Residual, one coordinate": Case(
         lambda dtype, seed: bijectors.Residual(1, lipschitz=0.9, hidden_units=(8, 8), dtype=dtype, seed=seed), 1
     ),
@@ -336,6 +340,7 @@ CASES = {
         ),
         2,
         2,
+        why_overflow="the steps of Newton that give the solved direction its gradient multiply numbers of 1e30",
     ),
     "Coupling, bumps, context": Case(
         lambda dtype, seed: bijectors.Coupling(
@@ -446,7 +451,21 @@ CASES = {
         2,
         why_bounded="shares are between 0 and 1; tests/test_product.py looks at these",
     ),
-    "ConditionalBlocks": Case(blocks, 3, 1, points=angles),
+    "ConditionalBlocks": Case(
+        blocks,
+        3,
+        1,
+        points=angles,
+        no_gradient=("made/kernel_0",),
+        why_no_gradient="In a block of one coordinate no unit may see it.",
+    ),
+    "StandardizedContext": Case(
+        lambda dtype, seed: bijectors.StandardizedContext(
+            bijectors.RealNVP(3, context_size=2, hidden_units=(8,), dtype=dtype, seed=seed)
+        ),
+        3,
+        2,
+    ),
     "Embedded": Case(
         lambda dtype, seed: bijectors.Embedded(
             tfb.Chain(

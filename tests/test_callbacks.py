@@ -1,4 +1,4 @@
-"""FlowDoctor, BijectivityMonitor, FlowPictures."""
+"""FlowDoctor, BijectivityMonitor, FlowPictures, TimeBudget."""
 
 import logging
 
@@ -356,3 +356,28 @@ def test_pictures_refuse_what_is_no_table(tmp_path):
         FlowPictures(X[:, :1], tmp_path)
     with pytest.raises(ValueError, match="Received: "):
         FlowPictures(X, tmp_path, every=0)
+
+
+# TimeBudget
+
+
+def test_the_rate_falls_by_half_a_cosine_until_the_time_is_over():
+    seconds = iter(range(100))  # one passes between any two looks at the clock
+    rates = []
+    model = model_of(sound(0), optimizer=keras.optimizers.SGD(0.25))
+    model.fit(
+        X,
+        epochs=50,
+        verbose=0,
+        callbacks=[
+            tff.callbacks.TimeBudget(6, clock=lambda: next(seconds)),
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=lambda *_: rates.append(float(model.optimizer.learning_rate))
+            ),
+        ],
+    )
+    # Epochs begin after 1, 3, 5 and, the time being over, after 7 seconds.
+    expected = 0.125 * (1 + np.cos(np.pi * np.array([1, 3, 5, 6]) / 6))
+    np.testing.assert_allclose(rates, expected, atol=1e-7)
+    with pytest.raises(ValueError, match="positive time. Received: seconds=0"):
+        tff.callbacks.TimeBudget(0)

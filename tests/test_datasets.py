@@ -325,7 +325,7 @@ def test_geyser_is_that_of_the_source():
 
 @each_table
 def test_columns_are_those_of_the_file(table):
-    file = importlib.resources.files("tfp_flows") / "data" / f"{table.__name__}.csv"
+    file = importlib.resources.files("tfp_flows.datasets") / "files" / f"{table.__name__}.csv"
     assert file.read_text(encoding="utf-8").splitlines()[0] == ",".join(table.columns)
 
 

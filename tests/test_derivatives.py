@@ -177,28 +177,3 @@ def test_gradients_through_a_loaded_model(transformer, jit_compile, tmp_path):
         compiled = tf.function(gradient, jit_compile=jit_compile)
         expected = gradient(x, lambda x, name=name: getattr(bijector, name)(tf.identity(x)))
         np.testing.assert_allclose(compiled(x, getattr(loaded, name)), expected, rtol=1e-4, atol=1e-5)
-
-
-WITH_CONTEXT = [name for name, case in CASES.items() if case.context_size]
-
-
-@pytest.mark.parametrize("name", WITH_CONTEXT)
-def test_gradients_compile_with_an_open_batch_size(name):
-    case, bijector = CASES[name], built(name, "float32")
-    specs = [tf.TensorSpec([None, size], tf.float32) for size in (case.event_size, case.context_size)]
-
-    @tf.function(jit_compile=True, input_signature=specs)
-    def gradients(x, context):
-        sources = [x, context, *bijector.trainable_variables]
-        found = []
-        for method in ("forward", "inverse"):
-            with tf.GradientTape() as tape:
-                tape.watch(sources)
-                y = call(bijector, method, x, context)
-                log_det = call(bijector, f"{method}_log_det_jacobian", x, context)
-                loss = tf.reduce_sum(y**2) + tf.reduce_sum(log_det)
-            found.append(tape.gradient(loss, sources, unconnected_gradients="zero"))
-        return found
-
-    for n in (4, 3):
-        assert all(np.isfinite(part).all() for part in tf.nest.flatten(gradients(*events(case, "float32", (n,)))))

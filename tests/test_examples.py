@@ -37,6 +37,7 @@ SHORT = {
     "mnist": ["--output", "{folder}", "--seconds", "1", "--levels", "1", "--steps", "1", "--width", "4"],
     "multi_worker": ["--rows", "1024", "--epochs", "2"],
     "multi_task": ["--output", "{folder}", "--rows", "512", "--epochs", "1"],
+    "table": ["--output", "{folder}", "--epochs", "2", "--layers", "1", "--rows", "200"],
     "resume": ["--backup", "{folder}/backup", "--epochs", "2"],
     "larger_than_memory": ["--folder", "{folder}", "--gigabytes", "0.01"],
     "variational_2d": ["--output", "{folder}", "--steps", "2", "--layers", "1", "2"],

@@ -8,7 +8,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
-from tfp_flows.model import pipelines
+from tfp_flows.model import pipelines, training
 
 X = (1e4 + 2e3 * np.random.default_rng(0).normal(size=(40, 2))).astype("float32")
 CONTEXT = (50 + 5 * np.random.default_rng(1).normal(size=(40, 1))).astype("float32")
@@ -45,6 +45,15 @@ def check_adapted(model, rows=slice(None)):
 
 
 # Adapting
+
+
+def test_rows_that_are_refused_leave_nothing_adapted():
+    model = eager(small_flow(standardize="context"))
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="of a size at which the likelihood"):
+        model.fit(CONTEXT, np.float32(1e25) * X, verbose=0)
+    for value, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(value, kept)
 
 
 def test_the_first_fit_adapts_from_the_training_rows_alone(tmp_path):
@@ -338,3 +347,26 @@ def test_terminate_on_nan_stops_at_the_batch():
     own = OnBatches()
     model.fit(X / 1e4, batch_size=8, verbose=0, callbacks=[own, keras.callbacks.TerminateOnNaN()])
     assert own.seen == [0]
+
+
+def test_gradients_whose_squares_overflow_are_bounded():
+    gradients = [tf.constant([3e25, -1e30]), None, tf.constant([[2.0]])]
+    first, none, last = training.bounded(gradients)
+    assert none is None
+    np.testing.assert_allclose(first, [3e9, -1e14], rtol=1e-5)
+    np.testing.assert_allclose(last, [[2e-16]], rtol=1e-5)
+    small = [tf.constant([3.0, -4.0])]
+    np.testing.assert_array_equal(training.bounded(small)[0], small[0])
+    assert np.isnan(training.bounded([tf.constant([np.nan, 1.0])])[0]).any()
+    assert np.isinf(training.bounded([tf.constant([np.inf, 1.0])])[0]).any()
+
+
+def test_data_whose_gradients_squared_overflow_trains():
+    x = 1e12 * np.random.default_rng(0).normal(size=(64, 2)).astype("float32")
+    model = tff.FlowModel(tff.flows.realnvp(2, num_layers=2, hidden_units=(4,), standardize=False, seed=0))
+    model.compile(jit_compile=False)
+    before = [weight.numpy() for weight in model.trainable_weights]
+    history = model.fit(x, epochs=3, verbose=0).history
+    assert np.isfinite(history["loss"]).all() and all(np.isfinite(weight).all() for weight in model.get_weights())
+    after = [weight.numpy() for weight in model.trainable_weights]
+    assert any(np.any(one != other) for one, other in zip(before, after, strict=True))

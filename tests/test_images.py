@@ -371,6 +371,16 @@ def test_conditional_integers():
     assert cold.shape == (2, 3, 4, 4, 1)
 
 
+def test_a_model_given_classes_adapts_and_trains():
+    model = tff.FlowModel(tff.distributions.Dequantized(tff.flows.glow([4, 4, 1], context_size=3, **SMALL), 5))
+    images, classes = (
+        np.arange(6 * 16, dtype=np.uint8).reshape(6, 4, 4, 1) % 5,
+        np.eye(3, dtype="float32")[[0, 1, 2] * 2],
+    )
+    model.adapt(images, classes)
+    assert np.isfinite(model.fit(classes, images, verbose=0).history["loss"]).all()
+
+
 # Integers in a FlowModel
 
 

@@ -17,6 +17,7 @@ ORDER = [
     "_math",
     "_arguments",
     "_copies",
+    "_files",
     "tracking",
     "context",
     "transformers",
@@ -27,10 +28,15 @@ ORDER = [
     "saving",
     "model",
     "objectives",
+    "tables",
     "datasets",
     "inference",
     "plotting",
+    "report",
     "callbacks",
+    "serving",
+    "command_line",
+    "__main__",
     "__init__",
 ]
 MODULES = sorted(

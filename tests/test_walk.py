@@ -56,6 +56,12 @@ def test_a_joint_map_is_walked_part_by_part():
     tf.nest.map_structure(np.testing.assert_allclose, z, bijector.inverse(x))
 
 
+def test_parts_that_take_no_context_get_none():
+    conditional = tff.bijectors.RealNVP(2, context_size=1, seed=0)
+    parts, _ = walked(tfb.Chain([tff.bijectors.ActNorm(2), conditional, tfb.Exp()]), np.abs(X), np.ones([200, 1]))
+    assert [own_context is None for _, _, own_context, _ in parts] == [True, False, True]
+
+
 def test_inverted_parts_are_marked():
     one, other = affine(0), affine(1)
     parts, _ = walked(tfb.Invert(tfb.Chain([one, tfb.Invert(other)])), tf.constant(X))

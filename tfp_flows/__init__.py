@@ -8,10 +8,12 @@ from tfp_flows import flows
 from tfp_flows.context import condition
 from tfp_flows.model import FlowModel
 from tfp_flows import objectives
+from tfp_flows.tables import TableModel
 from tfp_flows import datasets
 from tfp_flows import inference
 from tfp_flows import plotting
 from tfp_flows import callbacks
+from tfp_flows.report import report
 
 __all__ = [
     "transformers",
@@ -22,8 +24,10 @@ __all__ = [
     "condition",
     "FlowModel",
     "objectives",
+    "TableModel",
     "datasets",
     "inference",
     "plotting",
     "callbacks",
+    "report",
 ]

@@ -161,6 +161,11 @@ class Continuous(Bijector):
             if context.shape.rank > 1:
                 context = tf.broadcast_to(context, tf.concat([shape[:-1], [self.context_size]], 0))
             context = tf.reshape(context, [-1, self.context_size])
+        rows = tf.shape(z)[0]
+        if not z.shape[0]:  # loops and Jacobians of an empty batch have nothing to go by: a row of zeros is solved for
+            room = [[0, tf.where(rows == 0, 1, 0)], [0, 0]]
+            z = tf.pad(z, room)
+            context = context if context is None or context.shape.rank == 1 else tf.pad(context, room)
         e = {}
         if self._costs is not None:
             e["of costs"] = tf.random.stateless_normal(tf.shape(z), self._costs[0], dtype=self.dtype)
@@ -170,6 +175,7 @@ class Continuous(Bijector):
         state = tf.pad(z, [[0, 0], [0, with_divergence + 2 * ("of costs" in e)]])
         given = (self._field.constants(context), e)
         state = self._solver(begin, end, with_divergence, given)(state, tf.nest.flatten(given))
+        state = state[:rows]
         if "of costs" in e:
             self._costs[1].append(tuple(tf.reshape(state[:, k], shape[:-1]) for k in (size + 1, size + 2)))
         z = tf.ensure_shape(tf.reshape(state[:, :size], shape), event.shape)

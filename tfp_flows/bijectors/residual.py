@@ -79,7 +79,7 @@ class Residual(Bijector):
             dtype=self.dtype.name,  # the inverse asks for all the digits, whatever Keras's policy
         )
         estimates = log_det == "roulette" or (log_det == "auto" and self.event_size > _EXACT_SIZE)
-        self.layer = _ResidualLayer(network, estimates, seed=self.seed, dtype=self.dtype.name)
+        self.layer = _ResidualLayer(network, estimates, seed=self.seed, dtype=self.dtype.name, name="residual_layer")
 
     def _forward_and_log_det(self, z, context):
         return self.layer(z, context=context, solve=self.explicit == "inverse")

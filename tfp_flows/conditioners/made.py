@@ -121,6 +121,11 @@ class MADE(keras.layers.Layer):
         self._make_masks(mask_seed, drawn_masks)
         self.built = True
 
+    @property
+    def num_positions(self):
+        """The number of places in the order: D, where every coordinate has one of its own."""
+        return self.event_size
+
     def _check_widths(self):
         if self.residual and len(set(self.hidden_units)) > 1:
             raise ValueError(
@@ -128,11 +133,11 @@ class MADE(keras.layers.Layer):
                 f"Received: hidden_units={self.hidden_units}"
             )
         # A first coordinate that depends on nothing needs no unit, one that depends on a context does.
-        self._smallest_degree = 0 if self.context_size or self.event_size == 1 else 1
-        num_degrees = self.event_size - self._smallest_degree
+        self._smallest_degree = 0 if self.context_size or self.num_positions == 1 else 1
+        num_degrees = self.num_positions - self._smallest_degree
         if min(self.hidden_units) < num_degrees:
             raise ValueError(
-                f"Expected hidden layers of at least {num_degrees} units for {self.event_size} coordinates"
+                f"Expected hidden layers of at least {num_degrees} units for {self.num_positions} coordinates"
                 f"{' and a context' if self.context_size else ''}: in narrower ones some coordinates would silently "
                 f"not depend on all before them. Received: hidden_units={self.hidden_units}"
             )
@@ -186,7 +191,7 @@ class MADE(keras.layers.Layer):
 
     def sorted_degrees(self, size):
         """The degrees of a hidden layer of `size` units, ascending: each as often as any other, or once more."""
-        num_degrees = self.event_size - self._smallest_degree
+        num_degrees = self.num_positions - self._smallest_degree
         return (self._smallest_degree + np.arange(size) * num_degrees // size).astype(np.float32)
 
     def resample_masks(self, seed=None):

@@ -116,6 +116,8 @@ def _bind(value, context):
         return value
     if isinstance(value, tfb.Bijector):
         return Conditioned(value, context)
+    if own_context(value) is not None:  # a distribution that brings its context to its parts itself
+        return value.bound_to(context)
     # Not by `copy`, which slices the arguments, and a slice of a variable is a variable no more.
     arguments = {name: _bind(argument, context) for name, argument in value.parameters.items()}
     if isinstance(value, mixture._Mixture):

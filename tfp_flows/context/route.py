@@ -74,7 +74,7 @@ def own_context(part):
     if shape is None and getattr(part, "context_size", 0):
         shape = tf.TensorShape([part.context_size])
     if shape is not None:
-        return _Context("context", shape, part.inverse_dtype())
+        return _Context("context", shape, part.inverse_dtype() if isinstance(part, tfb.Bijector) else part.dtype)
     if isinstance(part, (tfb.MaskedAutoregressiveFlow, tfb.RealNVP)):
         networks = [part.parameters.get(name) for name in _NETWORKS]
         return next((_context_of(network) for network in networks if network is not None), None)

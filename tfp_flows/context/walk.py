@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow_probability.python.bijectors import blockwise, chain, invert, joint_map
 
 from tfp_flows.context.context_bijector import ContextBijector
-from tfp_flows.context.route import context_arguments
+from tfp_flows.context.route import context_arguments, context_shape_of
 
 # Where a part is no composite tensor, `tfb.Chain(...)` gives a `_Chain`, of which `tfb.Chain` is a subclass.
 
@@ -12,9 +12,9 @@ from tfp_flows.context.route import context_arguments
 def walk(bijector, x, context=None, inverted=False):
     """Yields (part, x, context, inverted) for every innermost part, in the order in which data meets them.
 
-    x is what reaches the part; the context is the part's own, after any embedding. An `inverted` part stands inside a
-    `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A part is called after it was
-    yielded, with the parameters it then has, so a caller can adapt it to x first.
+    x is what reaches the part; the context is the part's own, after any embedding, or None where it takes none. An
+    `inverted` part stands inside a `tfb.Invert`: data enters where it usually leaves, so that z = part.forward(x). A
+    part is called after it was yielded, with the parameters it then has, so a caller can adapt it to x first.
 
     It goes through `tfb.Chain`, `Invert`, `Blockwise` and `JointMap`, and every bijector that has a method `walk` of
     its own, with these arguments. A `ContextBijector` is yielded before what is inside it.
@@ -44,6 +44,8 @@ def walk(bijector, x, context=None, inverted=False):
         for part, block in zip(tf.nest.flatten(bijector.bijectors), tf.nest.flatten(x), strict=True):
             blocks.append((yield from walk(part, block, context, inverted)))
         return tf.nest.pack_sequence_as(bijector.bijectors, blocks)
+    if context_shape_of(bijector) is None:
+        context = None
     yield bijector, x, context, inverted
     to_base = bijector.forward if inverted else bijector.inverse
     # A new tensor, unknown to TFP's cache: parameters may change between two parts.

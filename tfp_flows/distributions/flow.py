@@ -32,6 +32,10 @@ class Flow(transformed_distribution._TransformedDistribution):
         parameters = dict(locals())
         super().__init__(distribution, bijector, validate_args=validate_args, parameters=parameters, name=name)
 
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return super()._parameter_properties(dtype, num_classes)  # TFP warns of a class that does not say so
+
     def _mean(self, **kwargs):
         return _or_point_to("moments", super()._mean, kwargs)
 

@@ -49,10 +49,10 @@ def _methods(model):
     context = [_context_spec(model)] if model.is_conditional else []
 
     def sample(n, seed=DRAWN, context=None):
-        return model.sample(n, context, _drawn(seed))
+        return model.sample(n, context, drawn(seed))
 
     def sample_and_log_prob(n, seed=DRAWN, context=None):
-        return model.sample_and_log_prob(n, context, _drawn(seed))
+        return model.sample_and_log_prob(n, context, drawn(seed))
 
     methods = {
         "log_prob": (lambda x, context=None: model.log_prob(x, context), [event("x"), *context]),
@@ -65,7 +65,7 @@ def _methods(model):
     return methods
 
 
-def _drawn(seed):
+def drawn(seed):
     """The seed, or one from TensorFlow's generator where none was given."""
     return tf.where(seed == DRAWN, tf.random.uniform([], maxval=tf.int32.max, dtype=tf.int32), seed)
 

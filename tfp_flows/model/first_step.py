@@ -1,5 +1,7 @@
 """What happens before the first training step: initialization from data, and checks of the arrays."""
 
+import contextlib
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -7,6 +9,51 @@ from tensorflow_probability.python.distributions import mixture
 
 from tfp_flows.bijectors.stack import Stack
 from tfp_flows.context import ContextBijector, condition, context_arguments, walk
+from tfp_flows.model import pipelines
+
+
+def prepare(model, rows, data, adapt_new):
+    """Adapts what has not been adapted and checks rows, before a model's first step of training.
+
+    Rows that are refused leave every variable as it was.
+
+    Arguments:
+      rows: (context, x, weight), or None where `data`, a pipeline, brings them.
+      adapt_new: whether to adapt what has not been adapted.
+
+    Returns: the pipeline, which peeking may have replaced.
+    """
+    if model.optimizer.iterations > 0:
+        return data
+    spec = model.training_spec
+
+    def x_and_context(rows):
+        context, x, _ = spec.tensors(*rows)
+        return spec.x_and_fields(x)[0], context
+
+    new = adaptable(model.distribution, only_new=True) if adapt_new else []
+    with _restored_on_error(new):
+        if new:
+            first, data = (rows, data) if rows else pipelines.peek(spec, data)
+            if first:
+                adapt(model.distribution, *x_and_context(first), only_new=True)
+        if rows:
+            x, context = x_and_context(rows)
+            check_support(model.distribution, x, context)
+            check_gradient(model, x, context)
+    return data
+
+
+@contextlib.contextmanager
+def _restored_on_error(parts):
+    """Gives the variables of `parts` their values back where an error ends the block."""
+    kept = [(variable, variable.numpy()) for part in parts for variable in part.variables]
+    try:
+        yield
+    except Exception:
+        for variable, value in kept:
+            variable.assign(value)
+        raise
 
 
 def adaptable(distribution, only_new=False):

@@ -4,7 +4,6 @@ import contextlib
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.config import is_op_determinism_enabled
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
@@ -126,7 +125,7 @@ class FlowModel(keras.Model):
             metrics=_named_metrics(metrics),
             weighted_metrics=_named_metrics(weighted_metrics),
             steps_per_execution=self._steps_per_execution(()),
-            jit_compile=self._prefers_jit() if jit_compile is None else jit_compile,
+            jit_compile=training.prefers_jit(self.distribution) if jit_compile is None else jit_compile,
             **kwargs,
         )
         self._build_training_state()
@@ -137,12 +136,6 @@ class FlowModel(keras.Model):
             return self._steps_given
         several = self.distribute_strategy.num_replicas_in_sync > 1
         return 1 if several or training.acts_on_batches(callbacks) else 16
-
-    def _prefers_jit(self):
-        if tf.distribute.has_strategy() or is_op_determinism_enabled():
-            return False
-        prefers_graph = any(getattr(part, "prefers_graph_on_cpu", False) for part in self.distribution.submodules)
-        return not prefers_graph or bool(tf.config.list_physical_devices("GPU"))
 
     def _build_training_state(self):
         """Makes the variables of optimizer and metrics; made in the first step, they would cause a second tracing."""
@@ -215,7 +208,7 @@ class FlowModel(keras.Model):
             validation_data = pipelines.evaluation_data(self.data_spec, validation_data, size)
         guard = training.guard_of(self, callbacks)
         data = None if rows else pipelines.converted(spec, x, finite=guard is None)
-        data = self._before_the_first_step(rows, data, adapt)
+        data = first_step.prepare(self, rows, data, adapt)
         if rows:
             data = pipelines.training_batches(spec.batch(*rows), batch_size, shuffle)
             # Told the number of steps, Keras makes one iterator per epoch, not two; each costs the time of a few steps.
@@ -319,24 +312,6 @@ class FlowModel(keras.Model):
         self.jit_compile = bool(self._jit_given)
         yield
         self.jit_compile = jit_compile
-
-    def _before_the_first_step(self, rows, data, adapt):
-        """Adapts what has not been adapted and checks rows; returns the data, which peeking may have replaced."""
-        if self.optimizer.iterations > 0:
-            return data
-        if adapt and first_step.adaptable(self.distribution, only_new=True):
-            first, data = (rows, data) if rows else pipelines.peek(self.training_spec, data)
-            if first:
-                first_step.adapt(self.distribution, *self._x_and_context(first), only_new=True)
-        if rows:
-            x, context = self._x_and_context(rows)
-            first_step.check_support(self.distribution, x, context)
-            first_step.check_gradient(self, x, context)
-        return data
-
-    def _x_and_context(self, rows):
-        context, x, _ = self.training_spec.tensors(*rows)
-        return self.training_spec.x_and_fields(x)[0], context
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         """Nothing: `__init__` and `compile` have built everything, and Keras's way fails with several workers.

@@ -4,6 +4,7 @@ import contextlib
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.config import is_op_determinism_enabled
 
 # Gradients above it are scaled down to it before any optimizer squares them; a sum of squares then fits float32.
 LARGEST_GRADIENT = 1e14
@@ -66,6 +67,14 @@ def bounded(gradients, limit=LARGEST_GRADIENT):
         None if gradient is None else tf.convert_to_tensor(gradient) * tf.cast(factor, gradient.dtype)
         for gradient in gradients
     ]
+
+
+def prefers_jit(distribution):
+    """Whether training runs under XLA unless `compile` says otherwise."""
+    if tf.distribute.has_strategy() or is_op_determinism_enabled():
+        return False
+    prefers_graph = any(getattr(part, "prefers_graph_on_cpu", False) for part in distribution.submodules)
+    return not prefers_graph or bool(tf.config.list_physical_devices("GPU"))
 
 
 def acts_on_batches(callbacks):

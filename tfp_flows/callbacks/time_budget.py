@@ -1,0 +1,49 @@
+"""Training for a time instead of a number of epochs."""
+
+import math
+import time
+
+import keras
+
+
+class TimeBudget(keras.callbacks.Callback):
+    """Ends the training after a time, over which the learning rate falls to 0 by half a cosine.
+
+    At the start of every epoch the rate is η₀ (1 + cos(π t / T)) / 2, with the optimizer's rate η₀ at the start and the
+    time t since then, compiling included; after the epoch in which t exceeds T = `seconds` the training ends. So
+    epochs should be short: give `fit` many `epochs`, and `steps_per_epoch` where the data are large.
+
+    Arguments:
+      seconds: T.
+      clock: a function that gives the time in seconds; `time.process_time` counts the processor's alone, which other
+        work on the machine does not change.
+
+    Raises: ValueError where `seconds` is not positive.
+
+    Example:
+
+    >>> import tfp_flows as tff
+    >>> model = tff.FlowModel(tff.flows.realnvp(2, num_layers=1, seed=0))
+    >>> budget = tff.callbacks.TimeBudget(seconds=0.1)
+    >>> history = model.fit(tff.datasets.two_moons(256, seed=0), epochs=10_000, verbose=0, callbacks=[budget])
+    >>> len(history.epoch) < 10_000
+    True
+    """
+
+    def __init__(self, seconds, clock=time.perf_counter):
+        super().__init__()
+        if not seconds > 0:
+            raise ValueError(f"Expected a positive time. Received: seconds={seconds!r}")
+        self.seconds, self.clock = seconds, clock
+
+    def on_train_begin(self, logs=None):
+        self.start = self.clock()
+        self.learning_rate = float(self.model.optimizer.learning_rate)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        passed = min((self.clock() - self.start) / self.seconds, 1.0)
+        self.model.optimizer.learning_rate = self.learning_rate * (1 + math.cos(math.pi * passed)) / 2
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self.clock() - self.start > self.seconds:
+            self.model.stop_training = True
