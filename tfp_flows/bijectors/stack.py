@@ -161,24 +161,19 @@ def are_alike(one, other):
     return kinds == other_kinds
 
 
-def stacked(layers):
-    """The layers, with those equal turns that follow one another as a `Stack`."""
-    kinds = [
-        next(k for k, other in enumerate(layers) if k == place or are_alike(other, layer))
-        for place, layer in enumerate(layers)
-    ]
-    best = (0, 0, 0)
-    for period in range(1, len(layers) // 2 + 1):
-        repeats = [one == later for one, later in zip(kinds, kinds[period:], strict=False)]
-        for start in range(len(repeats)):
-            run = [*repeats[start:], False].index(False)
-            best = max(best, (run - run % period, -period, -start))  # the layers saved; then short turns, and early
-    saved, period, start = best[0], -best[1], -best[2]
-    if not saved:
-        return list(layers)
-    end = start + period + saved
-    turns = [list(layers[k : k + period]) for k in range(start, end, period)]
-    return [*layers[:start], Stack(turns), *layers[end:]]
+def stacked(turns):
+    """The layers of all turns in order, equal turns that follow one another as a `Stack`."""
+    runs = []
+    for turn in turns:
+        if runs and _are_equal(turn, runs[-1][0]):
+            runs[-1].append(turn)
+        else:
+            runs.append([turn])
+    return [layer for run in runs for layer in ([Stack(run)] if len(run) > 1 else run[0])]
+
+
+def _are_equal(turn, other):
+    return len(turn) == len(other) and all(map(are_alike, turn, other))
 
 
 def _can_be_stacked(layer):
@@ -196,7 +191,7 @@ def _check(turns):
     if len({id(layer) for turn in turns for layer in turn}) < sum(map(len, turns)):
         raise ValueError(f"Expected every layer once, since each has weights of its own. Received: turns={turns}")
     for turn in turns:
-        if len(turn) != len(turns[0]) or not all(map(are_alike, turns[0], turn)):
+        if not _are_equal(turn, turns[0]):
             raise ValueError(
                 "Expected turns of layers of the same classes, made with the same arguments but for seeds, names, "
                 f"permutations and autoregressive orders. Received: {turns[0]} and {turn}"

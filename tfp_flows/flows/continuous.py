@@ -26,7 +26,7 @@ def continuous(event_size, **options):
     TensorShape([3])
     """
     return flow_of(
-        lambda **parts: [bijectors.Continuous(event_size, name="continuous", **parts)], event_size, **options
+        lambda **parts: [[bijectors.Continuous(event_size, name="continuous", **parts)]], event_size, **options
     )
 
 

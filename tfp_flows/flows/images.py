@@ -115,9 +115,9 @@ def _image_flow(level, image_shape, num_levels, alpha, **options):
             shape = [height, width, channels // 2]
         standardize = bijectors.Standardize(image_shape, dtype=dtype)
         return [
-            standardize if alpha is None else _to_the_unit_interval(alpha, dtype),
-            bijectors.MultiScale(levels, seed=seed, name="multi_scale"),
-            bijectors.DiagonalAffine(event_size, context_size=context_size, dtype=dtype, seed=seed, name="base_scale"),
+            [standardize if alpha is None else _to_the_unit_interval(alpha, dtype)],
+            [bijectors.MultiScale(levels, seed=seed, name="multi_scale")],
+            [bijectors.DiagonalAffine(event_size, context_size=context_size, dtype=dtype, seed=seed, name="base_scale")],
         ]
 
     event_size = tf.TensorShape(image_shape).num_elements()

@@ -51,11 +51,11 @@ def torus(event_size, num_layers=4, kind="coupling", **options):
             shared_k = {"seed": layer_seed, "name": f"circular_{k}", **shared}
             if kind == "autoregressive" or event_size == 1:
                 order = ("left-to-right", "right-to-left")[k % 2]
-                layers.append(bijectors.CircularAutoregressive(event_size, order, **shared_k))
+                layers.append([bijectors.CircularAutoregressive(event_size, order, **shared_k)])
             else:
                 layer_mask = coupling_mask(mask, event_size)
                 layer_mask = layer_mask if k % 2 == 0 else ~layer_mask
-                layers.append(bijectors.CircularCoupling(event_size, mask=layer_mask, **shared_k))
+                layers.append([bijectors.CircularCoupling(event_size, mask=layer_mask, **shared_k)])
         return layers
 
     return _on_manifold(make_layers, event_size, uniform_torus, **options)
@@ -86,8 +86,8 @@ def sphere(num_layers=6, num_reflections=3, **options):
         layers = []
         for k, layer_seed in enumerate(split_seed(seed, num_layers)):
             both = {"context_size": context_size, "dtype": dtype, "seed": layer_seed}
-            layers.append(bijectors.Householder(3, num_reflections, name=f"rotation_{k}", **both))
-            layers.append(bijectors.SphereFlow(name=f"sphere_{k}", **both, **shared))
+            rotation = bijectors.Householder(3, num_reflections, name=f"rotation_{k}", **both)
+            layers.append([rotation, bijectors.SphereFlow(name=f"sphere_{k}", **both, **shared)])
         return layers
 
     return _on_manifold(make_layers, 3, uniform_sphere, **options)

@@ -19,8 +19,8 @@ from tfp_flows.flows.flow import flow_of, preset
 def nice(event_size, num_layers=4, **options):
     """NICE: additive couplings, then a diagonal scale next to the base.
 
-    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NICE`. `mask` is the first
-    layer's, the others take its complement and itself in turn.
+    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NICE`. `mask` is every
+    layer's; before each the coordinates are permuted, as in `realnvp`.
 
     Source: Dinh et al. 2014, arXiv 1410.8516, section 5: four couplings and the scale of section 3.3.
 
@@ -30,11 +30,11 @@ def nice(event_size, num_layers=4, **options):
     >>> tff.flows.nice(2).log_prob(tf.zeros([3, 2])).shape
     TensorShape([3])
     """
-    couplings = _couplings(bijectors.NICE, event_size, num_layers, stack=options.get("stack", False))
+    couplings = _couplings(bijectors.NICE, event_size, num_layers)
 
     def layers(dtype, **shared):
         scale = tfb.Scale(log_scale=tf.Variable(tf.zeros([event_size], dtype), name="log_scale"), name="scale")
-        return [*couplings(dtype=dtype, **shared), scale]
+        return [*couplings(dtype=dtype, **shared), [scale]]
 
     return flow_of(layers, event_size, **options)
 
@@ -43,9 +43,9 @@ def nice(event_size, num_layers=4, **options):
 def realnvp(event_size, num_layers=8, **options):
     """RealNVP: affine couplings; with a context, the conditional network (cINN) of Ardizzone et al.
 
-    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.RealNVP`. `mask` is the first
-    layer's, the others take its complement and itself in turn; after every two layers the coordinates are permuted, in
-    orders from the seed.
+    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.RealNVP`. `mask` is every
+    layer's. Before every second one the coordinates that were left unchanged change places with the others; before the
+    rest, in more than two dimensions, they are permuted in orders from the seed.
 
     Source: Dinh et al. 2017, arXiv 1605.08803; Ardizzone et al. 2019, arXiv 1907.02392.
 
@@ -55,8 +55,7 @@ def realnvp(event_size, num_layers=8, **options):
     >>> tff.flows.realnvp(2, num_layers=4, seed=0).sample(3).shape
     TensorShape([3, 2])
     """
-    layers = _couplings(bijectors.RealNVP, event_size, num_layers, stack=options.get("stack", False))
-    return flow_of(layers, event_size, **options)
+    return flow_of(_couplings(bijectors.RealNVP, event_size, num_layers), event_size, **options)
 
 
 @preset
@@ -76,7 +75,7 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
     TensorShape([5, 3])
     """
     layers = _couplings(
-        bijectors.NeuralSplineCoupling, event_size, num_layers, mixing, stack=options.get("stack", False)
+        bijectors.NeuralSplineCoupling, event_size, num_layers
     )
     return flow_of(layers, event_size, **options)
 
@@ -292,40 +291,44 @@ def gaussian(event_size, covariance="full", **options):
     check_one_of(makers, covariance=covariance)
     # `Standardize` would add the scale that a unit covariance must not have.
     options.setdefault("standardize", "context" if covariance == "unit" else True)
-    return flow_of(lambda **shared: [makers[covariance](event_size, name="affine", **shared)], event_size, **options)
+    return flow_of(lambda **shared: [[makers[covariance](event_size, name="affine", **shared)]], event_size, **options)
 
 
-def _couplings(bijector, event_size, num_layers, mixing="permutation", stack=False):
-    """Makes couplings with alternating masks, and what mixes the coordinates between them.
-
-    For a stack, a permutation that changes nothing stands before the first pair, which is then like all others.
-    """
+def _couplings(bijector, event_size, num_layers, mixing="permutation"):
+    """Makes couplings of one mask, each after what mixes the coordinates."""
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("permutation", "lu"), mixing=mixing)
 
     def make_layers(*, dtype, seed, mask="half", **shared):
         mask = coupling_mask(mask, event_size)
-        layers = []
+        turns = []
         for k, layer_seed in enumerate(split_seed(seed, num_layers)):
-            if k > 0 and mixing == "lu":
-                lu = bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}")
-                layers.append(lu)
-            # After two masks every coordinate has been transformed; two coordinates have no order that the masks lack.
-            elif k > 0 and k % 2 == 0 and event_size > 2:
-                order = np.random.default_rng(layer_seed).permutation(event_size)
-                name = f"permute_{k}"
-                if stack:
-                    layers.append(bijectors.Permutation(event_size, order, dtype=dtype, name=name))
-                else:
-                    layers.append(tfb.Permute(order, name=name))
-            elif k == 0 and stack and mixing == "permutation" and num_layers > 2 and event_size > 2:
-                layers.append(bijectors.Permutation(event_size, np.arange(event_size), dtype=dtype, name="permute_0"))
-            layer_mask = mask if k % 2 == 0 else ~mask
+            if mixing == "lu":
+                mix = bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}")
+            else:
+                order = _coupling_order(k, mask, layer_seed)
+                mix = bijectors.Permutation(event_size, order, dtype=dtype, name=f"permutation_{k}")
             name = f"{bijector.__name__.lower()}_{k}"
-            layers.append(bijector(event_size, mask=layer_mask, dtype=dtype, seed=layer_seed, name=name, **shared))
-        return layers
+            turns.append([mix, bijector(event_size, mask=mask, dtype=dtype, seed=layer_seed, name=name, **shared)])
+        return turns
 
     return make_layers
+
+
+def _coupling_order(k, mask, seed):
+    """The order of the coordinates before coupling k.
+
+    Every second coupling transforms what the one before left unchanged; two of them later the order is drawn anew.
+    """
+    if k == 0:
+        return np.arange(mask.size)
+    # Two coordinates have no order but the exchanged one.
+    if k % 2 == 0 and mask.size > 2:
+        return np.random.default_rng(seed).permutation(mask.size)
+    unchanged, transformed = np.flatnonzero(mask), np.flatnonzero(~mask)
+    order = np.empty(mask.size, int)
+    order[np.concatenate([unchanged, transformed])] = np.concatenate([transformed, unchanged])
+    return order
 
 
 def _autoregressions(bijector, event_size, num_layers):
@@ -341,7 +344,7 @@ def _autoregressions(bijector, event_size, num_layers):
         layers = []
         for k, layer_seed in enumerate(split_seed(seed, num_layers)):
             name = f"{bijector.__name__.lower()}_{k}"
-            layers.append(bijector(event_size, input_order=orders[k % 2], seed=layer_seed, name=name, **shared))
+            layers.append([bijector(event_size, input_order=orders[k % 2], seed=layer_seed, name=name, **shared)])
         return layers
 
     return make_layers
@@ -354,6 +357,6 @@ def _like_layers(bijector, event_size, num_layers):
     def make_layers(*, seed, **shared):
         name = bijector.__name__.lower()
         seeds = split_seed(seed, num_layers)
-        return [bijector(event_size, seed=seed_k, name=f"{name}_{k}", **shared) for k, seed_k in enumerate(seeds)]
+        return [[bijector(event_size, seed=seed_k, name=f"{name}_{k}", **shared)] for k, seed_k in enumerate(seeds)]
 
     return make_layers
