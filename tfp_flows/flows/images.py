@@ -117,7 +117,11 @@ def _image_flow(level, image_shape, num_levels, alpha, **options):
         return [
             [standardize if alpha is None else _to_the_unit_interval(alpha, dtype)],
             [bijectors.MultiScale(levels, seed=seed, name="multi_scale")],
-            [bijectors.DiagonalAffine(event_size, context_size=context_size, dtype=dtype, seed=seed, name="base_scale")],
+            [
+                bijectors.DiagonalAffine(
+                    event_size, context_size=context_size, dtype=dtype, seed=seed, name="base_scale"
+                )
+            ],
         ]
 
     event_size = tf.TensorShape(image_shape).num_elements()
