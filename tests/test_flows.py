@@ -10,30 +10,38 @@ import tfp_flows as tff
 
 
 def test_nice_is_four_couplings_and_a_scale_next_to_the_base():
-    parts = tff.flows.nice(4).bijector.bijectors
+    parts = tff.flows.nice(4, stack=False).bijector.bijectors
     assert [type(part).__name__ for part in parts if part.name.startswith("nice")] == ["NICE"] * 4
     assert isinstance(parts[-1], tfb.Scale) and parts[-1].trainable_variables
 
 
-def test_masks_alternate_and_every_coordinate_moves():
-    couplings = [part for part in tff.flows.realnvp(5, num_layers=4).bijector.bijectors if hasattr(part, "mask")]
-    for one, next_one in zip(couplings[::2], couplings[1::2], strict=True):
-        np.testing.assert_array_equal(one.mask, ~next_one.mask)
-    mask = [True, False, False, True, False]
-    first = next(part for part in tff.flows.realnvp(5, mask=mask).bijector.bijectors if hasattr(part, "mask"))
-    np.testing.assert_array_equal(first.mask, mask)
+@pytest.mark.parametrize("mask", ["half", [True, False, False, True, False], [True, True, True, False, False]])
+def test_a_coupling_moves_what_the_one_before_left(mask):
+    parts = tff.flows.realnvp(5, num_layers=4, mask=mask, stack=False).bijector.bijectors
+    orders = [np.array(part.permutation) for part in parts if isinstance(part, tff.bijectors.Permutation)]
+    couplings = [part for part in parts if hasattr(part, "mask")]
+    passed = couplings[0].mask
+    for coupling in couplings:
+        np.testing.assert_array_equal(coupling.mask, passed)
+    np.testing.assert_array_equal(orders[0], np.arange(5))
+    for order in orders[1::2]:
+        # The coordinates in their old places that the next coupling transforms, after the exchange.
+        transformed = set(np.flatnonzero(np.isin(order, np.flatnonzero(~passed))))
+        left = set(np.flatnonzero(passed))
+        assert left <= transformed or transformed <= left
 
 
 def test_seeds_fix_weights_and_orders():
     def numbers(seed):
-        flow = tff.flows.realnvp(6, num_layers=4, seed=seed)
-        orders = [np.array(part.permutation) for part in flow.bijector.bijectors if isinstance(part, tfb.Permute)]
-        assert len(orders) == 1
-        return [*orders, *(variable.numpy() for variable in flow.variables)]
+        flow = tff.flows.realnvp(6, num_layers=4, seed=seed, stack=False)
+        parts = [part for part in flow.bijector.bijectors if isinstance(part, tff.bijectors.Permutation)]
+        assert len(parts) == 4
+        return [np.array(parts[2].permutation), *(variable.numpy() for variable in flow.variables)]
 
     for a, b in zip(numbers(1), numbers(1), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert any(np.any(a != b) for a, b in zip(numbers(1), numbers(2), strict=True))
+    assert np.any(numbers(1)[0] != numbers(2)[0])
+    assert any(np.any(a != b) for a, b in zip(numbers(1)[1:], numbers(2)[1:], strict=True))
 
 
 def test_every_coordinate_depends_on_every_other():

@@ -12,21 +12,23 @@ from tfp_flows._math.scan import scan
 from tfp_flows.bijectors.actnorm import ActNorm
 from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, NeuralSplineAutoregressive
 from tfp_flows.bijectors.bijector import Bijector
-from tfp_flows.bijectors.coupling import NICE, NeuralSplineCoupling, RealNVP
+from tfp_flows.bijectors.circular import CircularCoupling
+from tfp_flows.bijectors.coupling import NICE, Coupling, NeuralSplineCoupling, RealNVP
 from tfp_flows.bijectors.gaussianization import Gaussianization
-from tfp_flows.bijectors.linear import LULinear
+from tfp_flows.bijectors.linear import Householder, LULinear
 from tfp_flows.bijectors.permutation import Permutation
 from tfp_flows.bijectors.planar import Planar
 from tfp_flows.bijectors.radial import Radial
+from tfp_flows.bijectors.sphere import SphereFlow
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import walk
 from tfp_flows.transformers.transformer import Transformer
 
 # What a loop has been shown to do right; other layers may draw random numbers, or keep states, of their own.
 KINDS = (
-    *(NICE, RealNVP, NeuralSplineCoupling),
+    *(Coupling, NICE, RealNVP, NeuralSplineCoupling, CircularCoupling, SphereFlow),
     *(MaskedAutoregressive, MAF, IAF, NeuralSplineAutoregressive),
-    *(Planar, Radial, Sylvester, Gaussianization, LULinear, ActNorm, Permutation),
+    *(Planar, Radial, Sylvester, Gaussianization, LULinear, Householder, ActNorm, Permutation),
 )
 
 
@@ -45,9 +47,9 @@ class Stack(Bijector):
     Arguments:
       turns: L bijectors, the one next to the data first; or L lists of bijectors, the layers of one turn each. Turns
         are equal but for weights, seeds, names, permutations and autoregressive orders, and have no conditioner of your
-        own: see `are_alike`. They may be NICE, RealNVP, NeuralSplineCoupling, MaskedAutoregressive, MAF, IAF,
-        NeuralSplineAutoregressive, Planar, Radial, Sylvester, Gaussianization, LULinear, ActNorm and Permutation;
-        subclasses are refused.
+        own: see `are_alike`. They may be Coupling, NICE, RealNVP, NeuralSplineCoupling, CircularCoupling, SphereFlow,
+        MaskedAutoregressive, MAF, IAF, NeuralSplineAutoregressive, Planar, Radial, Sylvester, Gaussianization,
+        LULinear, Householder, ActNorm and Permutation; subclasses are refused.
       validate_args, name: see `Bijector`.
 
     Raises: ValueError where there are no turns, turns that are not equal, or layers of another kind.
@@ -154,6 +156,7 @@ def are_alike(one, other):
     if not _can_be_stacked(one) or type(one) is not type(other):
         return False
     free = {"seed", "name", "drawn_masks", *(argument for argument, _ in one._arrays)}  # drawn masks are weights
+    free |= {"phase"}  # of `CircularCoupling`: where its weights begin
     if not all(_same(value, other.parameters[name]) for name, value in one.parameters.items() if name not in free):
         return False
     weights = [[_content(place) for place in _weights([layer])] for layer in (one, other)]

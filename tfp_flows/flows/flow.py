@@ -18,6 +18,7 @@ stack: whether equal layers become one `tff.bijectors.Stack`, the same flow as a
 
 import inspect
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
@@ -75,6 +76,22 @@ def flow_of(
         bijector = bijectors.StandardizedContext(bijector)
     flow = Flow(base, bijector)
     return flow if embedding is None else embedded(flow, embedding)
+
+
+def coupling_order(k, mask, seed):
+    """The order of the coordinates before coupling k.
+
+    Every second coupling transforms what the one before left unchanged; two of them later the order is drawn anew.
+    """
+    if k == 0:
+        return np.arange(mask.size)
+    # Two coordinates have no order but the exchanged one.
+    if k % 2 == 0 and mask.size > 2:
+        return np.random.default_rng(seed).permutation(mask.size)
+    unchanged, transformed = np.flatnonzero(mask), np.flatnonzero(~mask)
+    order = np.empty(mask.size, int)
+    order[np.concatenate([unchanged, transformed])] = np.concatenate([transformed, unchanged])
+    return order
 
 
 def preset(function):

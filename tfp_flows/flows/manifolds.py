@@ -17,7 +17,7 @@ from tfp_flows.bijectors.conditional_blocks import spaces_of
 from tfp_flows.bijectors.coupling import coupling_mask
 from tfp_flows.context import input_and_output
 from tfp_flows.distributions import Product
-from tfp_flows.flows.flow import flow_of, preset
+from tfp_flows.flows.flow import coupling_order, flow_of, preset
 from tfp_flows.flows.vectors import neural_spline_autoregressive
 
 
@@ -28,7 +28,7 @@ def torus(event_size, num_layers=4, kind="coupling", **options):
     The density and its first derivative are the same at -π and π.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of the layers; and
-      kind: "coupling", layers `tff.bijectors.CircularCoupling` whose masks alternate, or "autoregressive", layers
+      kind: "coupling", layers `tff.bijectors.CircularCoupling`, permuted as in `realnvp`, or "autoregressive", layers
         `tff.bijectors.CircularAutoregressive` whose orders alternate: more flexible, and D passes to draw. A single
         angle takes the second.
       base: None for the uniform distribution; or any other of angles in [-π, π), as `tfd.VonMises`.
@@ -45,17 +45,17 @@ def torus(event_size, num_layers=4, kind="coupling", **options):
     check_positive_integers(event_size=event_size, num_layers=num_layers)
     check_one_of(("coupling", "autoregressive"), kind=kind)
 
-    def make_layers(*, seed, mask="half", **shared):
+    def make_layers(*, dtype, seed, mask="half", **shared):
         layers = []
         for k, layer_seed in enumerate(split_seed(seed, num_layers)):
-            shared_k = {"seed": layer_seed, "name": f"circular_{k}", **shared}
+            shared_k = {"dtype": dtype, "seed": layer_seed, "name": f"circular_{k}", **shared}
             if kind == "autoregressive" or event_size == 1:
                 order = ("left-to-right", "right-to-left")[k % 2]
                 layers.append([bijectors.CircularAutoregressive(event_size, order, **shared_k)])
             else:
-                layer_mask = coupling_mask(mask, event_size)
-                layer_mask = layer_mask if k % 2 == 0 else ~layer_mask
-                layers.append([bijectors.CircularCoupling(event_size, mask=layer_mask, **shared_k)])
+                order = coupling_order(k, coupling_mask(mask, event_size), layer_seed)
+                permutation = bijectors.Permutation(event_size, order, dtype=dtype, name=f"permutation_{k}")
+                layers.append([permutation, bijectors.CircularCoupling(event_size, mask=mask, **shared_k)])
         return layers
 
     return _on_manifold(make_layers, event_size, uniform_torus, **options)

@@ -12,7 +12,7 @@ from tensorflow_probability import bijectors as tfb
 from tfp_flows import bijectors, transformers
 from tfp_flows._arguments import check_one_of, check_positive_integers, split_seed
 from tfp_flows.bijectors.coupling import coupling_mask
-from tfp_flows.flows.flow import flow_of, preset
+from tfp_flows.flows.flow import coupling_order, flow_of, preset
 
 
 @preset
@@ -304,29 +304,13 @@ def _couplings(bijector, event_size, num_layers, mixing="permutation"):
             if mixing == "lu":
                 mix = bijectors.LULinear(event_size, permute=True, dtype=dtype, seed=layer_seed, name=f"lu_{k}")
             else:
-                order = _coupling_order(k, mask, layer_seed)
+                order = coupling_order(k, mask, layer_seed)
                 mix = bijectors.Permutation(event_size, order, dtype=dtype, name=f"permutation_{k}")
             name = f"{bijector.__name__.lower()}_{k}"
             turns.append([mix, bijector(event_size, mask=mask, dtype=dtype, seed=layer_seed, name=name, **shared)])
         return turns
 
     return make_layers
-
-
-def _coupling_order(k, mask, seed):
-    """The order of the coordinates before coupling k.
-
-    Every second coupling transforms what the one before left unchanged; two of them later the order is drawn anew.
-    """
-    if k == 0:
-        return np.arange(mask.size)
-    # Two coordinates have no order but the exchanged one.
-    if k % 2 == 0 and mask.size > 2:
-        return np.random.default_rng(seed).permutation(mask.size)
-    unchanged, transformed = np.flatnonzero(mask), np.flatnonzero(~mask)
-    order = np.empty(mask.size, int)
-    order[np.concatenate([unchanged, transformed])] = np.concatenate([transformed, unchanged])
-    return order
 
 
 def _autoregressions(bijector, event_size, num_layers):

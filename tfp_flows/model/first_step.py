@@ -7,7 +7,6 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.distributions import mixture
 
-from tfp_flows.bijectors.stack import Stack
 from tfp_flows.context import ContextBijector, condition, context_arguments, walk
 from tfp_flows.model import pipelines
 
@@ -32,7 +31,7 @@ def prepare(model, rows, data, adapt_new):
         return spec.x_and_fields(x)[0], context
 
     new = adaptable(model.distribution, only_new=True) if adapt_new else []
-    with _restored_on_error(new):
+    with _restored_on_error(model.distribution.variables if new else ()):
         if new:
             first, data = (rows, data) if rows else pipelines.peek(spec, data)
             if first:
@@ -45,9 +44,9 @@ def prepare(model, rows, data, adapt_new):
 
 
 @contextlib.contextmanager
-def _restored_on_error(parts):
-    """Gives the variables of `parts` their values back where an error ends the block."""
-    kept = [(variable, variable.numpy()) for part in parts for variable in part.variables]
+def _restored_on_error(variables):
+    """Gives variables their values back where an error ends the block."""
+    kept = [(variable, variable.numpy()) for variable in variables]
     try:
         yield
     except Exception:
@@ -59,7 +58,8 @@ def _restored_on_error(parts):
 def adaptable(distribution, only_new=False):
     """The parts of a distribution that adapt to data; with `only_new` those that have not been adapted."""
     parts = [part for flow in _flows(distribution) for part in flow.submodules]
-    parts += [layer for part in parts if isinstance(part, Stack) for layer in part.layers]  # not among its submodules
+    # The layers of a `Stack` are none of its submodules.
+    parts += [layer for part in parts if isinstance(part, tfb.Bijector) for layer in getattr(part, "layers", ())]
     parts = [part for part in parts if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
