@@ -325,7 +325,8 @@ def test_a_refused_fit_leaves_nothing_adapted(monkeypatch):
     before = model.get_weights()
 
     def refuse(*args):
-        assert any(map(np.any, model.distribution.bijector.variables))  # adapted by now
+        (shifts,) = (v for v in model.distribution.bijector.variables if v.name.startswith("shift"))
+        assert np.any(shifts)  # adapted by now
         raise ValueError("refused")
 
     monkeypatch.setattr("tfp_flows.model.first_step.check_gradient", refuse)
