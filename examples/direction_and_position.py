@@ -102,7 +102,8 @@ def main():
         epochs=10,
         verbose=2,
     )
-    print(f"trained on {512 * arguments.steps:,} showers in {time.perf_counter() - start:.0f} s", flush=True)
+    seconds, count = time.perf_counter() - start, 512 * int(model.optimizer.iterations)
+    print(f"trained on {count:,} showers in {seconds:.0f} s", flush=True)
 
     weigh(model, showers, max(2, arguments.events // 10), arguments.draws)
     contexts, thetas = showers.sample(arguments.events, seed=1)
