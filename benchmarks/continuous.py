@@ -117,18 +117,18 @@ def flat(gradients):
     return np.concatenate([np.ravel(gradient) for gradient in gradients]).astype(float)
 
 
-def train(objective, data, seconds, batch_size):
+def train(objective, data, seconds, batch_size, learning_rate):
     """Prints nats above the entropy after so many seconds of training, by the exact density."""
     x, fresh = data(100_000, seed=0), data(10_000, seed=1)
     keras.utils.set_random_seed(0)
     model = tff.FlowModel(tff.flows.continuous(2, seed=0))
-    optimizer = keras.optimizers.Adam(2e-3, global_clipnorm=5.0, use_ema=True, ema_momentum=0.999)
+    optimizer = keras.optimizers.Adam(learning_rate, global_clipnorm=5.0, use_ema=True, ema_momentum=0.999)
     model.compile(optimizer, objective=objective)
     budget = tff.callbacks.TimeBudget(seconds, time.process_time)
     model.fit(x, batch_size=batch_size, steps_per_epoch=64, epochs=100_000, callbacks=[budget], verbose=0)
     excess = data.log_prob(fresh) - model.log_prob(fresh)
     print(
-        f"{data.__name__}, {objective}: {np.mean(excess):.4f} ± {np.std(excess) / np.sqrt(len(fresh)):.4f} nats above "
+        f"{data.name}, {objective}: {np.mean(excess):.4f} ± {np.std(excess) / np.sqrt(len(fresh)):.4f} nats above "
         f"the entropy; {int(model.optimizer.iterations)} steps of {batch_size} in {seconds:.0f} s",
         flush=True,
     )
@@ -142,8 +142,8 @@ def main():
     arguments = parser.parse_args()
     if arguments.train:
         for data in (tff.datasets.two_moons, tff.datasets.checkerboard):
-            train("flow_matching", data, arguments.seconds, 512)
-            train("likelihood", data, arguments.seconds, 256)
+            train("flow_matching", data, arguments.seconds, 512, 1e-2)
+            train("likelihood", data, arguments.seconds, 256, 2e-3)
     else:
         for event_size, hidden_units in ((2, (64, 64, 64)), (2, (64, 64))):
             print(f"D = {event_size}, hidden units {hidden_units}", flush=True)
