@@ -127,9 +127,10 @@ def train(objective, data, seconds, batch_size, learning_rate):
     budget = tff.callbacks.TimeBudget(seconds, time.process_time)
     model.fit(x, batch_size=batch_size, steps_per_epoch=64, epochs=100_000, callbacks=[budget], verbose=0)
     excess = data.log_prob(fresh) - model.log_prob(fresh)
+    error, steps = np.std(excess) / np.sqrt(len(fresh)), int(model.optimizer.iterations)
     print(
-        f"{data.name}, {objective}: {np.mean(excess):.4f} ± {np.std(excess) / np.sqrt(len(fresh)):.4f} nats above "
-        f"the entropy; {int(model.optimizer.iterations)} steps of {batch_size} in {seconds:.0f} s",
+        f"{data.name}, {type(model.objective).__name__}: {np.mean(excess):.4f} ± {error:.4f} nats above the entropy; "
+        f"{steps} steps of {batch_size} in {seconds:.0f} s",
         flush=True,
     )
 
@@ -142,7 +143,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.train:
         for data in (tff.datasets.two_moons, tff.datasets.checkerboard):
-            train("flow_matching", data, arguments.seconds, 512, 1e-2)
+            train(tff.objectives.FlowMatching(time="late"), data, arguments.seconds, 512, 1e-2)
             train("likelihood", data, arguments.seconds, 256, 2e-3)
     else:
         for event_size, hidden_units in ((2, (64, 64, 64)), (2, (64, 64))):

@@ -381,7 +381,7 @@ def test_flow_matching_learns_a_posterior_through_an_embedding():
 def test_under_invert_the_ends_change_places():
     layer = moved(Continuous(2, hidden_units=(4, 4), seed=0))
     base = tfd.Independent(tfd.Normal(tf.zeros([2]), 1.0), 1)
-    x, objective = tf.constant(Y, tf.float32), FlowMatching()
+    x, objective = tf.constant(Y, tf.float32), FlowMatching(time="late")
     usual = objective.loss_per_row(tfd.TransformedDistribution(base, layer), x, None, (0, 1))
     turned = objective.loss_per_row(tfd.TransformedDistribution(base, tfb.Invert(layer)), x, None, (0, 1))
     assert np.any(np.abs(usual - turned) > 1e-3)
@@ -440,9 +440,9 @@ def test_exchanges_come_near_the_best_assignment():
 
 
 def test_times_are_late_or_uniform_and_even_or_those_of_a_distribution():
-    times = FlowMatching(time="uniform")._times(1000, (0, 1), tf.float32).numpy().ravel()
+    times = FlowMatching()._times(1000, (0, 1), tf.float32).numpy().ravel()
     np.testing.assert_array_equal(np.floor(1000 * times), np.arange(1000))
-    late = FlowMatching()._times(1000, (0, 1), tf.float32).numpy().ravel()
+    late = FlowMatching(time="late")._times(1000, (0, 1), tf.float32).numpy().ravel()
     np.testing.assert_array_equal(np.floor(1000 * late**2), np.arange(1000))  # of density 2t
     late = FlowMatching(time=tfd.Beta(8.0, 2.0))._times(1000, (0, 1), tf.float32).numpy()
     assert abs(late.mean() - 0.8) < 0.03

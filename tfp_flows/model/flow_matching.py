@@ -28,8 +28,9 @@ class FlowMatching(Objective):
       coupling: how x₀ and x₁ come together. "independent", or "optimal_transport": the pairs of a batch are exchanged
         where that makes them closer, until about the sum of |x₁ - x₀|² is least, so that the paths are straighter and
         fewer steps solve the equation. Not with a context, of which x₀ would then know.
-      time: "late", t of density 2t, more of it where the data is and the velocity changes the most; "uniform"; or a
-        distribution on [0, 1]. By name the times of a batch are evenly spread.
+      time: what t comes from: "uniform"; "late", of density 2t, more of it where the data is, which serves densities
+        with sharp edges, whose velocity changes the most there; or a distribution on [0, 1]. By name the times of a
+        batch are evenly spread.
 
     Single steps are noisy and cheap: a large rate that falls to 0 and weights averaged over the last steps serve it, as
     `keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.999)` under a `tff.callbacks.TimeBudget`.
@@ -45,11 +46,11 @@ class FlowMatching(Objective):
     TensorShape([256])
     """
 
-    def __init__(self, coupling="independent", time="late"):
+    def __init__(self, coupling="independent", time="uniform"):
         check_one_of(("independent", "optimal_transport"), coupling=coupling)
-        if not isinstance(time, tfd.Distribution) and time not in ("late", "uniform"):
+        if not isinstance(time, tfd.Distribution) and time not in ("uniform", "late"):
             raise ValueError(
-                f'Expected `time` to be "late", "uniform" or a `tfd.Distribution` on [0, 1]. Received: time={time!r}'
+                f'Expected `time` to be "uniform", "late" or a `tfd.Distribution` on [0, 1]. Received: time={time!r}'
             )
         self.coupling = coupling
         self.time = time
