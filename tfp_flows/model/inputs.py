@@ -33,8 +33,7 @@ class DataSpec:
         self.event_shape = distribution.event_shape
         self.fields = ()
         self.is_conditional = context_shape is not None
-        floats = [dtype.name for dtype in tf.nest.flatten(self.event_dtype) if dtype.is_floating]
-        self.precision = floats[0] if floats else keras.config.floatx()
+        self.precision = next(_float_dtypes(distribution, self.event_dtype), keras.config.floatx())
 
     def with_fields(self, fields):
         """What training takes where an objective wants more than x: dictionaries of "x" and of fields of its shape."""
@@ -384,6 +383,17 @@ def _batch(leaf, dtype, shape, what, is_event=True):
 def _zeros(shapes, dtype):
     """A single context of zeros, of size 1 where any will do."""
     return tf.nest.map_structure(lambda shape: tf.zeros([size or 1 for size in shape], dtype), shapes)
+
+
+def _float_dtypes(distribution, dtypes):
+    """The names of the float dtypes of a distribution: of its events, and of what those of integers are made from."""
+    yield from (dtype.name for dtype in map(tf.as_dtype, tf.nest.flatten(dtypes)) if dtype.is_floating)
+    for part in tf.nest.flatten(distribution.parameters):
+        dtype = part if isinstance(part, tf.DType) else getattr(part, "dtype", None)
+        if isinstance(part, tfd.Distribution):
+            yield from _float_dtypes(part, dtype)
+        elif dtype is not None and tf.as_dtype(dtype).is_floating:
+            yield tf.as_dtype(dtype).name
 
 
 def _flat_shapes(shapes):
