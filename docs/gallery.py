@@ -3,8 +3,8 @@
 python docs/gallery.py           # all
 python docs/gallery.py maf glow  # some
 
-Presets on vectors learn the same two moons, so that the pictures can be compared; each is trained for a few seconds of
-the processor's time. The pictures are in docs/pictures/gallery.
+Presets on vectors learn the same two moons, so that the pictures can be compared; each is trained for some seconds of
+the processor's time, which do not count the first step's compiling. The pictures are in docs/pictures/gallery.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from tensorflow_probability import distributions as tfd
 
 matplotlib.use("agg")
 
-from execute import DOCS, save, without_xla
+from execute import DOCS, save
 from matplotlib import pyplot as plt
 
 import tfp_flows as tff
@@ -141,10 +141,9 @@ MAKERS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="of presets; all by default")
-    parser.add_argument("--seconds", type=float, default=5, help="to train each preset")
+    parser.add_argument("--seconds", type=float, default=12, help="to train each preset")
     arguments = parser.parse_args()
     PICTURES.mkdir(parents=True, exist_ok=True)
-    without_xla()
     for name in arguments.names or MAKERS:
         start = time.perf_counter()
         keras.utils.set_random_seed(0)
