@@ -153,7 +153,8 @@ def unit_vectors(x):
 
 def stack_of_turns(dtype, seed):
     """Turns of several layers, some with a context and some without, that differ in their permutations and orders."""
-    shared = {"context_size": 2, "hidden_units": (8,), "dtype": dtype}
+    # Four scales of exp(1) at most leave events of 1e15 a square that float32 holds.
+    shared = {"context_size": 2, "hidden_units": (8,), "log_scale_bound": 1.0, "dtype": dtype}
     return bijectors.Stack(
         [
             [

@@ -81,3 +81,10 @@ def test_what_a_flow_does_not_know_points_to_where_it_is_estimated(method):
         getattr(tff.flows.realnvp(2, num_layers=1), method)()
     name = "entropy" if method == "entropy" else "moments"
     assert callable(getattr(tff.inference, name))
+
+
+@pytest.mark.parametrize("preset", ["neural_spline_coupling", "smooth"])
+def test_mixing_by_lu_is_what_was_asked_for(preset):
+    flow = getattr(tff.flows, preset)(3, num_layers=2, mixing="lu", stack=False, seed=0)
+    kinds = [type(part) for part in flow.bijector.bijectors]
+    assert kinds.count(tff.bijectors.LULinear) == 2 and tff.bijectors.Permutation not in kinds

@@ -116,7 +116,7 @@ def test_a_part_of_ones_own_and_an_embedding():
     flow = tff.flows.product(
         "e2+s2",
         embedding=network,
-        parts={"e2": lambda **options: tff.flows.gaussian(2, **options), "s2": {"num_layers": 2}},
+        parts={"e2": lambda **options: tff.flows.gaussian(2, **options), "s2": {"num_layers": 2, "stack": False}},
         **SMALL,
     )
     x = tff.condition(flow, np.ones([3, 4, 2], np.float32)).sample(2, seed=(0, 1))

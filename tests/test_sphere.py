@@ -21,7 +21,7 @@ def perturbed(flow, size=0.3):
 
 @pytest.fixture(scope="module")
 def flow():
-    return perturbed(tff.flows.sphere(num_layers=3, hidden_units=(16,), seed=0), 0.1)
+    return perturbed(tff.flows.sphere(num_layers=3, hidden_units=(16,), seed=0, stack=False), 0.1)
 
 
 def grid(num_heights=200, num_azimuths=400):

@@ -8,6 +8,7 @@ from tfp_flows._arguments import check_positive_integers
 from tfp_flows._math.constraints import positive
 from tfp_flows._math.matrices import with_diagonal
 from tfp_flows.bijectors.parametric import ParametricBijector
+from tfp_flows.bijectors.permutation import permute
 
 
 class LULinear(ParametricBijector):
@@ -35,6 +36,8 @@ class LULinear(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
+    _arrays = (("permute", "permutation"), ("permute", "_back"))
+
     def __init__(self, event_size, permute=False, **shared):
         super().__init__(event_size, **shared)
         size = self.event_size
@@ -46,6 +49,7 @@ class LULinear(ParametricBijector):
                 f"Expected `permute` to be a boolean or a permutation of 0 ... {size - 1}. "
                 f"Received: permute={permute!r}"
             )
+        self._back = np.argsort(self.permutation)
         self._remember(permute=self.permutation.tolist())
         # L below the diagonal, U above it and, through `positive`, on it.
         self._make_parameters(lower_upper=np.zeros([size, size]))
@@ -57,12 +61,12 @@ class LULinear(ParametricBijector):
 
     def _forward_and_log_det(self, z, context):
         lower, upper, log_det = self._factors(context)
-        x = tf.gather(_product(lower, _product(upper, z)), self.permutation, axis=-1)
+        x = permute(_product(lower, _product(upper, z)), self.permutation, self._back)
         return x, tf.broadcast_to(log_det, tf.shape(x)[:-1])
 
     def _inverse_and_log_det(self, x, context):
         lower, upper, log_det = self._factors(context)
-        z = tf.gather(x, np.argsort(self.permutation), axis=-1)
+        z = permute(x, self._back, self.permutation)
         z = _solve(upper, _solve(lower, z, lower=True), lower=False)
         return z, tf.broadcast_to(-log_det, tf.shape(z)[:-1])
 

@@ -50,7 +50,8 @@ class Stack(Bijector):
         own: see `are_alike`. They may be Coupling, NICE, RealNVP, NeuralSplineCoupling, CircularCoupling, SphereFlow,
         MaskedAutoregressive, MAF, IAF, NeuralSplineAutoregressive, Planar, Radial, Sylvester, Gaussianization,
         LULinear, Householder, ActNorm and Permutation; subclasses are refused.
-      validate_args, name: see `Bijector`.
+      validate_args: whether to check what comes in; also where a layer asks for it.
+      name: see `Bijector`.
 
     Raises: ValueError where there are no turns, turns that are not equal, or layers of another kind.
 
@@ -76,7 +77,7 @@ class Stack(Bijector):
             context_shape=conditional.context_shape,
             context_size=conditional.context_size,
             dtype=turns[0][0].dtype,
-            validate_args=validate_args,
+            validate_args=validate_args or any(layer.validate_args for turn in turns for layer in turn),
             name=name,
         )
         self._turns = self._no_dependency(turns)

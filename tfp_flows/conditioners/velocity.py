@@ -14,9 +14,7 @@ class Velocity(keras.layers.Layer):
     """v(z, t, c): a dense network whose divergence costs little more than its value.
 
     h₁ = W₁ z + V c + T₁ τ(t) + b₁, hₖ = Wₖ φ(hₖ₋₁) + Tₖ τ(t) + bₖ, v = W φ(h) + b, with the time as
-    τ(t) = (t, cos πt, cos 2πt, ...) and W = 0 at the start: a new flow is the identity. W₁ and b₁ start with entries of
-    size 1/√D and 1, so that for standardized data the units of the first layer bend at places all over it; small ones,
-    as later layers have, would make it almost linear, and bends take long to be learned.
+    τ(t) = (t, cos πt, cos 2πt, ...) and W = 0 at the start: a new flow is the identity.
 
     The divergence Σ_i ∂v_i/∂z_i, for two hidden layers: φ'(h₁)ᵀ [W₂ᵀ ∘ (W₁ W)] φ'(h₂), one more product whatever D is.
     For another number of layers D tangents are pushed through, which costs D evaluations.
@@ -64,29 +62,26 @@ class Velocity(keras.layers.Layer):
         self.seed = draw_seed(seed)
 
         sizes = [event_size, *self.hidden_units]
-        context_seed, bias_seed, *seeds = split_seed(self.seed, 2 + 2 * len(self.hidden_units))
-        glorot = keras.initializers.GlorotUniform
+        context_seed, *seeds = split_seed(self.seed, 1 + 2 * len(self.hidden_units))
         self.kernels = [
-            self._weight(f"kernel_{k}", shape, glorot(seed) if k else keras.initializers.LecunUniform(seed))
+            self._weight(f"kernel_{k}", shape, seed)
             for k, (shape, seed) in enumerate(zip(itertools.pairwise(sizes), seeds[::2], strict=True))
         ]
         self.time_kernels = [
-            self._weight(f"time_kernel_{k}", (1 + num_frequencies, units), glorot(seed))
+            self._weight(f"time_kernel_{k}", (1 + num_frequencies, units), seed)
             for k, (units, seed) in enumerate(zip(self.hidden_units, seeds[1::2], strict=True))
         ]
-        spread = keras.initializers.RandomUniform(-1.0, 1.0, seed=bias_seed)
-        self.biases = [
-            self._weight(f"bias_{k}", (units,), "zeros" if k else spread) for k, units in enumerate(self.hidden_units)
-        ]
+        self.biases = [self._weight(f"bias_{k}", (units,)) for k, units in enumerate(self.hidden_units)]
         self.context_kernel = None
         if context_size:
-            shape = (context_size, self.hidden_units[0])
-            self.context_kernel = self._weight("context_kernel", shape, glorot(context_seed))
+            self.context_kernel = self._weight("context_kernel", (context_size, self.hidden_units[0]), context_seed)
         self.output_kernel = self._weight("output_kernel", (sizes[-1], event_size))
         self.output_bias = self._weight("output_bias", (event_size,))
         self.built = True
 
-    def _weight(self, name, shape, initializer="zeros"):
+    def _weight(self, name, shape, seed=None):
+        """Glorot's uniform weights from a seed, or zeros without one."""
+        initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
         return self.add_weight(shape=shape, initializer=initializer, name=name)
 
     def call(self, z, time, context=None):

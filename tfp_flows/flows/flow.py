@@ -12,7 +12,8 @@ standardize: whether to put a `Standardize` next to the data and, for vector con
   training data, or `FlowModel.adapt` does.
 act_norm: whether to put an `ActNorm` on the data's side of every layer; set from data likewise.
 stack: whether equal layers become one `tff.bijectors.Stack`, the same flow as a loop, which compiles in a fraction of
-  the time. Layers that `Stack` does not take stay in the chain.
+  the time, or stay bijectors of the chain. The layers of a `Stack` cannot be trained or frozen one by one. Layers that
+  it does not take stay in the chain.
 **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 

@@ -74,7 +74,7 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
     >>> tff.flows.neural_spline_coupling(3, num_layers=4, mixing="lu", seed=0).sample(5).shape
     TensorShape([5, 3])
     """
-    layers = _couplings(bijectors.NeuralSplineCoupling, event_size, num_layers)
+    layers = _couplings(bijectors.NeuralSplineCoupling, event_size, num_layers, mixing)
     return flow_of(layers, event_size, **options)
 
 
