@@ -29,12 +29,12 @@ def name_of(path):
     return str(path.relative_to(ROOT))
 
 
-def shallow(make):
-    """A preset with one layer, whatever it is asked for."""
+def shallow(make, names):
+    """A preset with one of everything that `names` name, whatever it is asked for."""
 
     @functools.wraps(make)
     def with_one_layer(*args, **options):
-        return make(*args, **{**options, "num_layers": 1})
+        return make(*args, **{**options, **dict.fromkeys(names, 1)})
 
     return with_one_layer
 
@@ -57,11 +57,8 @@ def short(monkeypatch):
 
     for name in tff.flows.__all__:
         make = getattr(tff.flows, name)
-        if "num_layers" in inspect.signature(make).parameters:
-            shallow = functools.wraps(make)(
-                lambda *args, make=make, **options: make(*args, **{**options, "num_layers": 1})
-            )
-            monkeypatch.setattr(tff.flows, name, shallow)
+        names = {"num_layers", "num_levels", "num_steps"}.intersection(inspect.signature(make).parameters)
+        monkeypatch.setattr(tff.flows, name, shallow(make, names))
     monkeypatch.setattr(keras.Model, "fit", short_fit)
     monkeypatch.setattr(keras.Model, "compile", short_compile)
     monkeypatch.setattr(tff.inference, "fit_reverse_kl", short_reverse_kl)
@@ -85,10 +82,48 @@ def test_page_runs(page, short):
 
 
 def test_the_readme_has_the_program_of_the_first_page():
-    blocks = [
-        execute.BLOCK.search((path).read_text(encoding="utf-8")) for path in (ROOT / "README.md", DOCS / "index.md")
-    ]
-    assert blocks[0][1] == blocks[1][1]
+    pages = (ROOT / "README.md", DOCS / "index.md")
+    readme, index = (execute.BLOCK.search(path.read_text(encoding="utf-8"))[1] for path in pages)
+    assert readme == index
+
+
+# What `tff.flows` has beside presets.
+PRESETS = set(tff.flows.__all__) - {"with_solver"}
+
+
+def table_names(path):
+    """The presets that the rows of a page's table name."""
+    rows = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    return PRESETS.intersection(re.findall(r"`(\w+)`", "\n".join(rows)))
+
+
+def test_every_preset_is_in_the_tables_and_has_a_picture():
+    assert table_names(ROOT / "README.md") == table_names(DOCS / "choosing.md") == PRESETS
+    for page in ("choosing.md", "gallery.md"):
+        pictures = set(re.findall(r"pictures/gallery/(\w+)\.png", (DOCS / page).read_text(encoding="utf-8")))
+        assert pictures == {*PRESETS, "two_moons"}, page
+
+
+def test_the_readme_tells_what_setup_and_make_have():
+    readme, setup, make = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "setup.py", "Makefile"))
+    extras = set(re.findall(r"'\.\[(\w+)\]'", readme))
+    assert extras and all(re.search(rf'^ *"{extra}": ', setup, re.MULTILINE) for extra in extras)
+    targets = set(re.findall(r"\bmake (\w+) ", readme)) | set(re.findall(r"`make (\w+)`", readme))
+    assert targets and all(re.search(rf"^{target}:", make, re.MULTILINE) for target in targets)
+    oldest, newest = re.search(r"Python 3\.(\d+) to 3\.(\d+)", readme).groups()
+    assert f'python_requires=">=3.{oldest},<3.{int(newest) + 1}"' in setup
+    assert len(tff.datasets.quakes()) == 1000  # the picture
+    assert len(readme.splitlines()) < 90  # one screen and a half
+
+
+def test_the_site_has_the_version_of_the_package():
+    version = re.search(r'version="([\d.]+)"', (ROOT / "setup.py").read_text(encoding="utf-8"))[1]
+    for path, pattern in (
+        (DOCS / "conf.py", 'release = "{}"'),
+        (ROOT / "CITATION.cff", "version: {}"),
+        (ROOT / "CHANGELOG.md", "## {}"),
+    ):
+        assert pattern.format(version) in path.read_text(encoding="utf-8"), path.name
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=name_of)
