@@ -90,7 +90,7 @@ def peer_python(folder):
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "sdv"], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "sdv>=2"], check=True)
     return python
 
 

@@ -38,15 +38,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rows", type=int, default=1000)
     arguments = parser.parse_args()
-    train = pd.read_csv(arguments.train)
-    metadata = Metadata.detect_from_dataframe(train)
+    train = {"table": pd.read_csv(arguments.train)}
+    metadata = Metadata.detect_from_dataframes(train, infer_keys=None)
     if arguments.method == "ctgan":
         epochs, (synthesizer, seconds) = ctgan(metadata, train, arguments.seconds)
     else:
         epochs, synthesizer, start = None, GaussianCopulaSynthesizer(metadata), time.process_time()
         synthesizer.fit(train)
         seconds = time.process_time() - start
-    synthesizer.sample(arguments.rows).to_csv(arguments.sample, index=False)
+    synthesizer.sample(arguments.rows)["table"].to_csv(arguments.sample, index=False)
     print(json.dumps({"seconds": seconds, "epochs": epochs}))
 
 
