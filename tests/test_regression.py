@@ -139,6 +139,10 @@ def test_pictures():
     line = figures[0].axes[0].lines[0]
     np.testing.assert_allclose(np.mean(line.get_ydata()) * 6, 0.9973, atol=0.01)
     assert figures[3].axes[0].get_xlabel() == "nominal coverage" and len(figures[4].axes) == 2
+    many = np.random.default_rng(1).normal(size=[5000, 2])
+    many[0] = [1e3, 0.0]  # a stray sample
+    stray = tff.plotting.posterior(many, truth=[9.0, 0.0])
+    assert 9.0 <= stray.axes[0].get_xlim()[1] < 10.0
     with pytest.raises(ValueError, match=r"Received: bounds=\[1.0, 2.0, 3.0\]"):
         tff.plotting.density(flow, (1, 2, 3))
     pyplot.close("all")

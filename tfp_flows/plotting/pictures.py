@@ -104,10 +104,15 @@ def posterior(samples, truth=None, labels=None, weights=None, figure=None, color
     import numpy as np
 
     samples = np.asarray(samples)
+    # Ranges of nearly all samples and the truth, so that a stray sample does not squeeze the picture.
+    ranges = np.quantile(samples, [0.001, 0.999], axis=0)
+    if truth is not None:
+        ranges = np.stack([np.minimum(ranges[0], truth), np.maximum(ranges[1], truth)])
     return corner_package.corner(
         samples,
         fig=figure,
         labels=labels,
+        range=ranges.T.tolist(),
         truths=truth,
         truth_color="tab:orange",
         color=color,
