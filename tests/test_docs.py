@@ -41,8 +41,9 @@ def shallow(make, names):
 
 @pytest.fixture
 def short(monkeypatch):
-    """One layer a flow, two steps of training, and no XLA; otherwise as the pages stand."""
+    """One layer a flow, two steps of training, no XLA, reports on few rows; otherwise as the pages stand."""
     fit, compile, fit_reverse_kl = keras.Model.fit, keras.Model.compile, tff.inference.fit_reverse_kl
+    report = tff.report
 
     def short_fit(self, *args, **options):
         options.update(epochs=1, verbose=0)
@@ -55,6 +56,9 @@ def short(monkeypatch):
     def short_reverse_kl(flow, target, num_steps, **options):
         return fit_reverse_kl(flow, target, num_steps=2, **{**options, "jit_compile": False})
 
+    def short_report(*args, **options):
+        return report(*args, **{**options, "max_rows": 60})
+
     for name in tff.flows.__all__:
         make = getattr(tff.flows, name)
         names = {"num_layers", "num_levels", "num_steps"}.intersection(inspect.signature(make).parameters)
@@ -62,6 +66,7 @@ def short(monkeypatch):
     monkeypatch.setattr(keras.Model, "fit", short_fit)
     monkeypatch.setattr(keras.Model, "compile", short_compile)
     monkeypatch.setattr(tff.inference, "fit_reverse_kl", short_reverse_kl)
+    monkeypatch.setattr(tff, "report", short_report)
 
 
 def test_pages_were_found():
