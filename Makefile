@@ -3,7 +3,7 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-oldest lint clean
+.PHONY: demo test test-oldest lint bench clean
 
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
@@ -13,6 +13,9 @@ test: .venv/with-test lint  ## all tests, in two processes
 
 test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises
 	.venv-oldest/bin/python -m pytest -n 2 tests
+
+bench: .venv/with-test  ## every flow beside other libraries, about an hour: benchmarks/results.md
+	.venv/bin/python benchmarks/bench.py
 
 lint: .venv/with-test
 	.venv/bin/ruff check .
