@@ -4,9 +4,9 @@
     python benchmarks/bench.py --cases MAF IAF       # the cases whose names begin so
     python benchmarks/bench.py --libraries tfp_flows TFP limit --rounds 1
 
-Each library has a process of its own for each case, and each mode of a library (XLA or graph, `torch.compile` or
-eager) counts as a library of its own; the better one is shown. They take turns, A B C A B C, so that what else the
-machine does meets all of them. A figure is the least, over the rounds, of the median in a round. Results are
+Each library has a process of its own for each case, and each mode of a library (XLA or graph, eager or training by
+`torch.compile`) counts as a library of its own; the better one is shown. They take turns, A B C A B C, so that what
+else the machine does meets all of them. A figure is the least, over the rounds, of the median in a round. Results are
 materialised before the clock stops. The peers live in environments that this script makes (`--environments`), of the
 versions in benchmarks/peers/torch.txt and jax.txt.
 """

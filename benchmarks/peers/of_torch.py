@@ -1,4 +1,7 @@
-"""What the PyTorch libraries share: the jobs of a distribution, eager or by `torch.compile`."""
+"""What the PyTorch libraries share: the jobs of a distribution, eager or with the training step by `torch.compile`.
+
+Compiling takes a minute a function, and more for the loops of sampling: so it is the training step's alone.
+"""
 
 import numpy as np
 import torch
@@ -31,16 +34,15 @@ def jobs_of(case, mode, module, log_prob, sample, sample_and_log_prob=None):
     x, context = data(case, case.batch)
     points, contexts = data(case, case.points)
     optimizer = torch.optim.Adam(module.parameters(), 1e-5)
-    compiled = torch.compile if mode == "compiled" else lambda function: function
 
-    @compiled
     def loss(x, context):
         if case.flow == "iaf":  # the reverse KL to a normal of twice the width
             drawn, density = sample_and_log_prob(case.batch)
             return (density + (drawn**2).sum(-1) / 8).mean()
         return -log_prob(x, context).mean()
 
-    log_prob_compiled, sample_compiled = compiled(log_prob), compiled(sample)
+    if mode == "compiled":
+        loss = torch.compile(loss)
 
     def step(x, context):
         optimizer.zero_grad()
@@ -51,11 +53,11 @@ def jobs_of(case, mode, module, log_prob, sample, sample_and_log_prob=None):
 
     @torch.no_grad()
     def density():
-        return log_prob_compiled(points, contexts).numpy()
+        return log_prob(points, contexts).numpy()
 
     @torch.no_grad()
     def drawing():
-        return sample_compiled(case.points, contexts).numpy()
+        return sample(case.points, contexts).numpy()
 
     rows = data(case, EPOCH_BATCHES * case.batch)
     rows = torch.utils.data.TensorDataset(*[part for part in rows if part is not None])
