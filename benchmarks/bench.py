@@ -28,7 +28,7 @@ sys.path.insert(0, str(FOLDER / "peers"))
 from cases import CASES, JOBS  # noqa: E402
 
 MODES = {
-    "tfp_flows": ["default"],
+    "tfp_flows": ["xla", "graph"],
     "TFP": ["xla", "graph"],
     "zuko": ["eager", "compiled"],
     "nflows": ["eager"],
@@ -170,7 +170,7 @@ def row(*cells):
 
 
 def cell(library, found):
-    letter = "" if library == "tfp_flows" or "ms" not in found else found["mode"][0]
+    letter = found["mode"][0] if "ms" in found else ""
     return number(found.get("ms")) + letter
 
 
