@@ -3,7 +3,7 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-oldest lint docs docs-execute gallery clean
+.PHONY: demo test test-oldest lint bench docs docs-execute gallery clean
 
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
@@ -22,6 +22,9 @@ docs-execute: .venv/with-docs  ## run the pages again, and keep what they print 
 
 gallery: .venv/with-docs  ## draw the pictures of all presets again
 	.venv/bin/python docs/gallery.py
+
+bench: .venv/with-test  ## every flow beside other libraries, about an hour: benchmarks/results.md
+	.venv/bin/python benchmarks/bench.py
 
 lint: .venv/with-test
 	.venv/bin/ruff check .

@@ -60,6 +60,26 @@ def test_one_conditioner_evaluation_a_layer(method, graph, context_size):
     assert [counter.count for counter in counters] == [1, 1, 1]
 
 
+@pytest.mark.parametrize("kind", ["x alone", "one context", "contexts of rows", "one x", "two batch axes", "no rows"])
+def test_many_rows_go_through_in_pieces(kind, monkeypatch):
+    """Which bounds the memory of log_prob, where rows are the only batch axis."""
+    conditional = "context" in kind or kind == "one x"
+    model = tff.FlowModel(tff.flows.realnvp(2, num_layers=2, context_size=3 * conditional, seed=0))
+    generator = np.random.default_rng(0)
+    for weight in model.trainable_weights:
+        weight.assign(weight + 0.3 * generator.normal(size=weight.shape))
+    events, contexts = generator.normal(size=(25, 2)), generator.normal(size=(25, 3))
+    x = {"one x": events[0], "two batch axes": events.reshape(5, 5, 2), "no rows": events[:0]}.get(kind, events)
+    context = None if not conditional else contexts[0] if kind == "one context" else contexts
+    whole = model.log_prob(x, context)
+    sizes, run = [], model.methods._run
+    monkeypatch.setattr("tfp_flows.model.compiled.ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(model.methods, "_run", lambda *arguments: sizes.append(arguments) or run(*arguments))
+    in_pieces = model.log_prob(x, context)
+    np.testing.assert_allclose(in_pieces, whole, rtol=1e-5, atol=1e-5)
+    assert len(sizes) == (1 if kind in ("two batch axes", "no rows") else 3)
+
+
 def test_own_samples_have_their_density_for_nothing():
     flow, counters = counted_flow()
     x = flow.sample(5)

@@ -4,6 +4,9 @@ import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
 from tfp_flows.context import checked_context, condition
+from tfp_flows.model.inputs import flat_shapes
+
+ROWS_AT_ONCE = 65_536  # of log_prob: its memory is that of the networks' activations for so many rows
 
 
 class CompiledMethods:
@@ -20,7 +23,9 @@ class CompiledMethods:
         self._functions = {}
 
     def log_prob(self, x, context):
-        return self._run(self._log_prob, self.data_spec.event(x), self.context(context))
+        pieces = self._pieces(self.data_spec.event(x), self.context(context))
+        found = [self._run(self._log_prob, *piece) for piece in pieces]
+        return found[0] if len(found) == 1 else tf.concat(found, 0)
 
     def sample(self, n, context, seed, temperature):
         arguments = _count(n), stateless_seed(seed), self.context(context)
@@ -68,6 +73,27 @@ class CompiledMethods:
     def bound(self, context):
         """The distribution, with its context if there is one."""
         return self.distribution if context is None else condition(self.distribution, context)
+
+    def _pieces(self, x, context):
+        """Arguments of at most ROWS_AT_ONCE rows each; all at once in a graph, or where rows are not all batch axes."""
+        leaves = tf.nest.flatten((x, context))
+        shapes = [*flat_shapes(self.data_spec.event_shape), *flat_shapes(self.data_spec.context_shape)]
+        batches = [
+            () if shape is None else tuple(leaf.shape)[: leaf.shape.rank - shape.rank]
+            for leaf, shape in zip(leaves, shapes, strict=True)
+        ]
+        batch = set(batches) - {()}
+        if not tf.executing_eagerly() or len(batch) != 1 or len(*batch) != 1:
+            return [(x, context)]
+        ((rows,),) = batch
+
+        def piece(start):
+            pairs = zip(leaves, batches, strict=True)
+            return tf.nest.pack_sequence_as(
+                (x, context), [leaf[start : start + ROWS_AT_ONCE] if batch else leaf for leaf, batch in pairs]
+            )
+
+        return [piece(start) for start in range(0, rows, ROWS_AT_ONCE)] or [(x, context)]
 
     def _run(self, function, *arguments):
         """Calls a method as a `tf.function`, made once for arguments of these ranks: open sizes, but no open rank."""

@@ -335,7 +335,8 @@ class FlowModel(keras.Model):
     def log_prob(self, x, context=None):
         """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`.
 
-        A non-finite event has no finite density, and does not affect other rows.
+        A non-finite event has no finite density, and does not affect other rows. Many rows go through in pieces, so
+        that memory does not grow with their number.
         """
         return self.methods.log_prob(x, context)
 

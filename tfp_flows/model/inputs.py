@@ -120,12 +120,12 @@ class DataSpec:
         Raises: TypeError or ValueError that names the context, the weights or the column, and counts what is wrong.
         """
         x = self._leaves(x, self.event_dtype, what)
-        dtypes, shapes = tf.nest.flatten(self.event_dtype), _flat_shapes(self.event_shape)
+        dtypes, shapes = tf.nest.flatten(self.event_dtype), flat_shapes(self.event_shape)
         x = [_rows(leaf, dtype, shape, what) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
         counts = [(len(leaf), what) for leaf in x]
         if self.is_conditional:
             context = self._leaves(context, self.context_shape, "contexts")
-            shapes = _flat_shapes(self.context_shape)
+            shapes = flat_shapes(self.context_shape)
             context = [
                 _rows(leaf, tf.as_dtype(self.precision), shape, "contexts")
                 for leaf, shape in zip(context, shapes, strict=True)
@@ -175,13 +175,13 @@ class DataSpec:
         Raises: TypeError or ValueError for dtypes and shapes that are known to be wrong.
         """
         x = self._leaves(x, self.event_dtype, "data")
-        dtypes, shapes = tf.nest.flatten(self.event_dtype), _flat_shapes(self.event_shape)
+        dtypes, shapes = tf.nest.flatten(self.event_dtype), flat_shapes(self.event_shape)
         x = [_batch(leaf, dtype, shape, "data") for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
         if self.is_conditional:
             leaves = self._leaves(context, self.context_shape, "contexts")
             leaves = [
                 _batch(leaf, tf.as_dtype(self.precision), shape, "contexts", is_event=False)
-                for leaf, shape in zip(leaves, _flat_shapes(self.context_shape), strict=True)
+                for leaf, shape in zip(leaves, flat_shapes(self.context_shape), strict=True)
             ]
             context = tf.nest.pack_sequence_as(self.context_shape, leaves)
             context = dict(context) if isinstance(context, dict) else context
@@ -396,5 +396,6 @@ def _float_dtypes(distribution, dtypes):
             yield tf.as_dtype(dtype).name
 
 
-def _flat_shapes(shapes):
+def flat_shapes(shapes):
+    """The leaves of a structure of shapes; [None] of None."""
     return [shapes] if isinstance(shapes, tf.TensorShape) else tf.nest.flatten(shapes)
