@@ -41,7 +41,7 @@ CASES = {
     "MAF, D=256, 1 layer 2x1024": Case("maf", 256, 1, (1024, 1024), points=1000),
     "IAF, D=43, 5 layers 2x512": Case("iaf", 43, 5, (512, 512), points=1000),
     "Gaussianization, D=6, 6 layers": Case("gaussianization", 6, 6),
-    "planar, D=2, 32 layers": Case("planar", 2, 32),
+    "planar, inverted: densities cheap, D=2, 32 layers": Case("planar", 2, 32),
     "FFJORD, D=2, 3x64": Case("continuous", 2, 1, (64, 64, 64), batch=256, points=256),
     "Glow, 16x16x3, 2 levels of 4, width 64": Case("glow", 768, 2, (64,), batch=32, points=32, image_shape=(16, 16, 3)),
 }

@@ -36,36 +36,35 @@ def jobs(make, case, mode):
     state = {"params": params, "optimizer": optimizer.init(params)}
     x, context = data(case, case.batch)
     points, contexts = data(case, case.points)
-    rows = data(
-        case, (EPOCH_BATCHES + 1) * case.batch
-    )  # of which one batch is held out, since `fit_to_data` wants some
+    rows = data(case, EPOCH_BATCHES * case.batch)
     rows = tuple(part for part in rows if part is not None)
     loss = reverse_kl if case.flow == "iaf" else train.losses.MaximumLikelihoodLoss()
     batch = () if case.flow == "iaf" else (x,) if context is None else (x, context)
 
     @equinox.filter_jit
-    def step(params, optimizer_state):
+    def step(params, optimizer_state, *batch):
         value, gradient = equinox.filter_value_and_grad(loss)(params, static, *batch, key=key)
         updates, optimizer_state = optimizer.update(gradient, optimizer_state, params)
         return equinox.apply_updates(params, updates), optimizer_state, value
 
-    def training():
-        state["params"], state["optimizer"], value = step(state["params"], state["optimizer"])
-        value.block_until_ready()
-
-    density = equinox.filter_jit(lambda flow: flow.log_prob(points, condition=contexts))
-    shape = (case.points,) if contexts is None else ()
-    drawing = equinox.filter_jit(lambda flow: flow.sample(key, shape, condition=contexts))
+    def training(*batch):
+        state["params"], state["optimizer"], value = step(state["params"], state["optimizer"], *batch)
+        return value
 
     def epoch():
-        held_out = 1 / (EPOCH_BATCHES + 1)
-        options = {"max_epochs": 1, "batch_size": case.batch, "val_prop": held_out, "show_progress": False}
-        train.fit_to_data(key, flow, rows, optimizer=optimizer, **options)
+        shuffled = [part[jax.random.permutation(key, len(part))] for part in rows]
+        starts = range(0, len(rows[0]), case.batch)
+        losses = [training(*(part[start : start + case.batch] for part in shuffled)) for start in starts]
+        jnp.mean(jnp.stack(losses)).block_until_ready()
 
+    # What may change is an argument, so that nothing of it is worked out when compiling.
+    density = equinox.filter_jit(lambda flow, points, contexts: flow.log_prob(points, condition=contexts))
+    shape = (case.points,) if contexts is None else ()
+    drawing = equinox.filter_jit(lambda flow, key, contexts: flow.sample(key, shape, condition=contexts))
     found = {
-        "train": training,
-        "density": lambda: density(flow).block_until_ready(),
-        "sample": lambda: drawing(flow).block_until_ready(),
+        "train": lambda: training(*batch).block_until_ready(),
+        "density": lambda: density(flow, points, contexts).block_until_ready(),
+        "sample": lambda: drawing(flow, key, contexts).block_until_ready(),
     }
     return found if case.flow == "iaf" else {**found, "epoch": epoch}
 

@@ -21,7 +21,7 @@ def jobs(sizes, case, mode):
 
     def networks(x, context):
         x = x[:, :inputs] if context is None else tf.concat([x[:, :inputs], context], -1)
-        total = tf.zeros([len(x), 1])
+        total = tf.zeros([x.shape[0], 1])
         for kernels in layers:
             h = x + 1e-9 * total  # one after the other, as the layers of a flow
             for kernel in kernels[:-1]:
@@ -30,19 +30,23 @@ def jobs(sizes, case, mode):
         return tf.reduce_mean(total)
 
     @functools.partial(tf.function, autograph=False, jit_compile=True)
-    def train():
+    def train(x, context):
         variables = [kernel for kernels in layers for kernel in kernels]
         with tf.GradientTape() as tape:
-            loss = networks(*data(case, case.batch))
+            loss = networks(x, context)
         gradients = tape.gradient(loss, variables)
         return tf.add_n([tf.reduce_sum(gradient**2) for gradient in gradients])
 
     @functools.partial(tf.function, autograph=False, jit_compile=True)
-    def forward():
-        return networks(*data(case, case.points))
+    def forward(x, context):
+        return networks(x, context)
 
-    density = lambda: forward().numpy()  # noqa: E731
-    return {"train": lambda: train().numpy(), "density": density, "sample": density}
+    batch, points = data(case, case.batch), data(case, case.points)
+
+    def density():
+        return forward(*points).numpy()
+
+    return {"train": lambda: train(*batch).numpy(), "density": density, "sample": density}
 
 
 def coupling(outputs):

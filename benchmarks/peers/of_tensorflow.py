@@ -40,10 +40,17 @@ def jobs_of(case, flow_given, train, compiled):
     """
     points, contexts = data(case, case.points)
     batch, context = data(case, case.batch)
+    count = () if case.context_size else case.points
     programs = {
-        "train": lambda: train(tf.constant(batch), context),
-        "density": lambda: flow_given(contexts).log_prob(tf.constant(points)),
-        "sample": lambda: flow_given(contexts).sample(() if case.context_size else case.points, seed=(0, 1)),
+        "train": (train, batch, context),
+        "density": (lambda x, context: flow_given(context).log_prob(x), points, contexts),
+        "sample": (lambda seed, context: flow_given(context).sample(count, seed=seed), (0, 1), contexts),
     }
-    programs = {job: compiled(program) for job, program in programs.items()}
-    return {job: lambda job=job: programs[job]().numpy() for job in programs}
+
+    def job(program, *arguments):
+        program = compiled(program)
+        # Arguments, since what is constant is worked out when compiling.
+        arguments = [None if argument is None else tf.constant(argument) for argument in arguments]
+        return lambda: program(*arguments).numpy()
+
+    return {name: job(*parts) for name, parts in programs.items()}

@@ -6,6 +6,8 @@ import keras
 import tensorflow as tf
 from cases import EPOCH_BATCHES
 from of_tensorflow import data, jobs_of, loss_of, shake
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
 
@@ -52,6 +54,12 @@ TAKES = {
 }
 
 
+def inverted_planar(case, **options):
+    """As flowjax has it: the direction without a root is that of the density."""
+    flow = vectors("planar", case, **options)
+    return tfd.TransformedDistribution(flow.distribution, tfb.Invert(flow.bijector))
+
+
 def images(case, **options):
     return tff.flows.glow(case.image_shape, case.num_layers, 4, case.hidden_units[0], **options)
 
@@ -63,8 +71,7 @@ PRESETS = {
     "maf": "maf",
     "iaf": "iaf",
     "gaussianization": "gaussianization",
-    "planar": "planar",
     "continuous": "continuous",
 }
 MAKERS = {flow: functools.partial(jobs, functools.partial(vectors, preset)) for flow, preset in PRESETS.items()}
-MAKERS["glow"] = functools.partial(jobs, images)
+MAKERS |= {"planar": functools.partial(jobs, inverted_planar), "glow": functools.partial(jobs, images)}
