@@ -4,7 +4,9 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -369,3 +371,27 @@ def test_a_process_that_is_refused(tmp_path):
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Error: ") and "empty.csv" in result.stderr
     assert names(tmp_path) == ["empty.csv"]
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the script asks the server by curl")
+def test_the_script_of_all_commands(tmp_path):
+    table(300).to_csv(tmp_path / "table.csv", index=False)
+    root, scripts = pathlib.Path(__file__).parent.parent, pathlib.Path(sys.executable).parent
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {"PYTHONPATH": str(root), "PATH": f"{scripts}:{os.environ['PATH']}", "PORT": str(port)}
+    result = subprocess.run(
+        ["sh", str(root / "examples" / "commands.sh"), "table.csv", "out", *FIT],
+        cwd=tmp_path,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert all(command in (root / "examples" / "commands.sh").read_text() for command in main.commands)
+    assert "unsaved custom gradients" not in result.stderr
+    answer = json.loads(result.stdout.splitlines()[-1].removeprefix('{"status":"ok"}'))
+    assert {name: len(values) for name, values in answer.items()} == {"size": 3, "kind": 3, "x": 3}
+    assert len(pd.read_csv(tmp_path / "out" / "scores.csv")) == 1000

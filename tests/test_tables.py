@@ -379,6 +379,20 @@ def test_served(tmp_path):
     assert described["inputs"]["size"] == "size" and described["missing"] == "model"
 
 
+@pytest.mark.parametrize("decimals", [1, 2, 3])
+@pytest.mark.parametrize("spread", [10, 1000])  # few values, atoms each; many, cells of a continuum
+def test_rounded_values_are_served_as_written(decimals, spread, tmp_path):
+    """A graph is optimized: a quotient by 10 would be a product with 0.1, and 4.1 another number."""
+    frame = pd.DataFrame({"x": (RANDOM.normal(size=N) * spread).round() / 10**decimals})
+    model = perturbed(small(frame), 0.1)
+    model.export(tmp_path / "served")
+    served = tf.saved_model.load(str(tmp_path / "served")).signatures
+    found = served["log_prob"](x=tf.constant(frame["x"].to_numpy()))["log_prob"]
+    np.testing.assert_allclose(found, model.log_prob(frame), atol=2e-3)
+    drawn = served["sample"](n=tf.constant(500), seed=tf.constant(1))["x"].numpy()
+    np.testing.assert_array_equal(drawn, drawn.round(decimals))
+
+
 def test_names_of_inputs():
     columns = [column_of(pd.Series([0.5, 1.5, 2.25], name=name)) for name in ("a (cm)", "a [cm]", "n", "é")]
     names = input_names(Schema(columns))

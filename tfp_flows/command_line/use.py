@@ -1,6 +1,7 @@
 """The commands that use a model: sample, score, report, export, info, serve."""
 
 import json
+import logging
 
 import click
 
@@ -170,6 +171,7 @@ def serve(folder, host, port, name, max_rows, max_seconds):
 
     if folder.suffix == ".keras":
         raise click.ClickException(f"Expected a folder that `tfp-flows export` wrote. Received: {folder}")
+    logging.getLogger("absl").setLevel("ERROR")  # loading warns of gradients, which nobody asks a server for
     application = serving.app(folder, name, serving.Limits(rows=max_rows, seconds=max_seconds))
     click.echo(f"Serving {folder} on http://{host}:{port}/docs", err=True)
     serving.run(application, host, port)

@@ -145,7 +145,9 @@ class Column:
 
     def _written(self, x):
         """x as it is written, with so many decimals."""
-        return tf.round(x * 10.0**self.decimals) / 10.0**self.decimals
+        # A plain quotient is made a product with the rounded 1 / 10 when a graph is optimized: 4.1 would be 41 * 0.1,
+        # which is another number, and no atom.
+        return tf.math.divide_no_nan(tf.round(x * 10.0**self.decimals), tf.constant(10.0**self.decimals, x.dtype))
 
     def _z(self, y):
         """z of numbers `[n]`, in float64."""
