@@ -37,7 +37,7 @@ MODES = {
     "limit": ["xla"],
 }
 ENVIRONMENTS = {"zuko": "torch", "nflows": "torch", "normflows": "torch", "flowjax": "jax"}
-SECONDS = 0.7  # of a library's turn
+SECONDS = 0.5  # of a library's turn
 LIMIT = 120  # seconds of one answer, after which a library is left out
 
 
