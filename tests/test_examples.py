@@ -31,6 +31,7 @@ SHORT = {
         "--draws",
         "50",
     ],
+    "top_neutrino": ["--output", "{folder}", "--rows", "1000", "--epochs", "1", "--events", "50"],
     "globe": ["--output", "{folder}", "--epochs", "2", "--layers", "1"],
     "careful_training": ["--output", "{folder}", "--epochs", "2", "--rows", "600", "--layers", "1"],
     "digits": ["--output", "{folder}", "--seconds", "1", "--width", "4", "--models", "Glow"],
