@@ -53,8 +53,8 @@ class Exoplanet:
 
     Raises: ValueError for θ or observations of another size.
 
-    Source: the radius: Heng and Kitzmann 2017, arXiv 1702.02051, equation 2; a flow for it: Vasist et al. 2023, arXiv
-    2301.06575.
+    Source: the radius: Heng and Kitzmann 2017, arXiv 1702.02051, equation 2; flows for such spectra, and
+    levels of noise: Gebhard et al. 2024, arXiv 2410.21477.
 
     Example:
 
