@@ -63,9 +63,8 @@ def main():
     joint_loss = -joint.log_prob(truth, features).numpy().mean()
     together = joint.sample(arguments.draws, features, seed=0).numpy()
     print(f"one flow for all: {seconds:.0f} s of CPU")
-    print(
-        "| label | CRPS, one flow for all | CRPS, its own flow | difference | its own: s of CPU |\n|---|---|---|---|---|"
-    )
+    print("| label | CRPS, one flow for all | CRPS, its own flow | difference | its own: s of CPU |")
+    print("|---|---|---|---|---|")
     own_loss = 0.0
     for k, label in enumerate(PLANET.labels):
         model, seconds = trained(slice(k, k + 1), arguments.steps, arguments.seed)

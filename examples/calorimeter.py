@@ -113,7 +113,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=pathlib.Path, default=".", help="the folder for the picture")
     parser.add_argument("--rows", type=int, default=100_000, help="showers to train on")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--layers", type=int, default=3, help="of the flows for the cells")
     parser.add_argument("--showers", type=int, default=20_000, help="showers to compare")
     parser.add_argument("--seed", type=int, default=0)

@@ -67,6 +67,19 @@ def test_sampling_fluctuates_as_it_should():
         assert cells[:, 0].std() == pytest.approx(sampling * 3.0, rel=0.03)
 
 
+def test_the_place_of_a_shower_is_that_of_all_layers():
+    cells = showers(50.0)
+    layers = cells[:, :16].reshape(-1, 4, 4), cells[:, 16:32].reshape(-1, 4, 4), cells[:, 32:].reshape(-1, 2, 2)
+    # The difference of the two halves along each side, from -1 to 1.
+    for axis in (1, 2):
+        first, second, third = (
+            np.diff(np.stack(np.split(layer, 2, axis)).sum((2, 3)), axis=0)[0] / layer.sum((1, 2)) for layer in layers
+        )
+        assert np.corrcoef(second, third)[0, 1] > 0.8
+        assert np.corrcoef(first, third)[0, 1] > 0.5
+        assert second.mean() == pytest.approx(0, abs=5 * second.std() / len(cells) ** 0.5)
+
+
 def test_nothing_is_measured_below_the_threshold():
     cells = showers(5.0)
     assert np.all((cells == 0) | (cells >= 1e-3))
