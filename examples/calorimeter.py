@@ -89,7 +89,7 @@ def classifier_auc(energy, simulated, generated, epochs):
     train, test = np.split(order, 2)
     layers = [keras.layers.Dense(128, "silu"), keras.layers.Dense(128, "silu"), keras.layers.Dense(1, "sigmoid")]
     network = keras.Sequential([keras.Input(x.shape[1:]), *layers])
-    network.compile("adam", "binary_crossentropy", [keras.metrics.AUC(2000)], jit_compile=False)
+    network.compile("adam", "binary_crossentropy", metrics=[keras.metrics.AUC(2000)], jit_compile=False)
     network.fit(x[train], is_simulated[train], batch_size=256, epochs=epochs, verbose=0)
     return network.evaluate(x[test], is_simulated[test], batch_size=1000, verbose=0)[1]
 
@@ -100,7 +100,7 @@ def quantities(calorimeter, energy, cells):
     bins = np.geomspace(1e-2, 100, 50)
     second = cells[:, calorimeter.layers[1]].reshape(-1, 4, 4)
     place = np.array([-0.75, -0.25, 0.25, 0.75])
-    mean = second.sum(1) @ place / second.sum((1, 2))
+    mean = second.sum(1) @ place / np.maximum(second.sum((1, 2)), 1e-9)
     return {
         **{f"energy in layer {k + 1} [GeV]": (energies[:, k], bins) for k in range(3)},
         "all energy / incident energy": (energies.sum(1) / energy[:, 0], np.linspace(0.5, 1.2, 50)),
@@ -140,12 +140,15 @@ def main():
         print(f"{name}: AUC of the classifier {auc:.3f}; {len(energy) / seconds:,.0f} showers a second")
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
-    for (name, found), color in zip(showers.items(), ("0.85", "tab:blue", "tab:orange"), strict=True):
-        for axis, (label, (values, bins)) in zip(
-            axes.flat, quantities(calorimeter, energy, found).items(), strict=True
-        ):
-            kind = "stepfilled" if name == "simulation" else "step"
-            axis.hist(np.clip(values, bins[0], bins[-1]), bins, histtype=kind, color=color, linewidth=1.5, label=name)
+    styles = (
+        {"color": "0.85", "histtype": "stepfilled"},
+        {"color": "tab:blue", "linewidth": 3},
+        {"color": "tab:orange"},
+    )
+    for (name, found), style in zip(showers.items(), styles, strict=True):
+        drawn = quantities(calorimeter, energy, found)
+        for axis, (label, (values, bins)) in zip(axes.flat, drawn.items(), strict=True):
+            axis.hist(values, bins, label=name, **{"histtype": "step", **style})
             axis.set(xlabel=label, yticks=[], xscale="log" if "GeV" in label else "linear")
     axes[0, 0].legend(frameon=False)
     path = arguments.output / "calorimeter.png"
