@@ -3,9 +3,9 @@
     python benchmarks/joint_labels.py
 
 The labels are the five parameters of `tff.datasets.Exoplanet`, in coordinates with a standard normal prior. All flows
-have the same network for the spectrum, and learn from the same simulations for as many epochs. Each label's marginal posterior, from
-draws of either flow, is judged by its continuous ranked probability score, CRPS = E|z' - z| - E|z' - z''| / 2 for draws
-z' and z'' and the truth z: the smaller the better, and the smallest on average for the right distribution.
+have the same network for the spectrum, and learn from the same simulations for as many epochs. Each label's marginal
+posterior, by draws of either flow, is judged by its continuous ranked probability score, CRPS = E|z' - z| - E|z' - z''|
+/ 2 with draws z' and z'' and the truth z: the smaller the better, and smallest on average for the right distribution.
 """
 
 import argparse
