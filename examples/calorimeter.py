@@ -1,6 +1,6 @@
 """Showers in a calorimeter, in the two steps of CaloFlow; then a student of the flow that samples faster.
 
-    python examples/calorimeter.py --output docs
+    python examples/calorimeter.py --output out
 
 Energies by layer given the incident energy, then the 36 cells given those, each by an autoregressive flow of splines
 (Krause and Shih 2021, arXiv 2106.05285), trained on showers of `tff.datasets.Calorimeter`. Samples of such a flow are
@@ -111,13 +111,14 @@ def quantities(calorimeter, energy, cells):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default=".", help="the folder for the picture")
+    parser.add_argument("--output", type=pathlib.Path, default="out", help="folder for the picture")
     parser.add_argument("--rows", type=int, default=100_000, help="showers to train on")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--layers", type=int, default=3, help="of the flows for the cells")
     parser.add_argument("--showers", type=int, default=20_000, help="showers to compare")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)
 
     calorimeter = tff.datasets.Calorimeter()

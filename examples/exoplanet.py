@@ -1,6 +1,6 @@
 """An exoplanet's atmosphere, and whether it has clouds: flows as proposals for importance sampling, beside annealing.
 
-    python examples/exoplanet.py --output docs
+    python examples/exoplanet.py --output out
 
 Spectra of `tff.datasets.Exoplanet`, fresh for every batch and with noise of several levels, train two flows: one for
 planets with clouds and one for planets without. For an observation each gives draws of its posterior. Weighted by the
@@ -143,13 +143,14 @@ def draw(path, planets, observation, found, annealed):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default=".", help="the folder for the picture")
+    parser.add_argument("--output", type=pathlib.Path, default="out", help="folder for the picture")
     parser.add_argument("--steps", type=int, default=5000, help="batches of 256 spectra to train each flow on")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--draws", type=int, default=20_000, help="draws of a posterior")
     parser.add_argument("--chains", type=int, default=500, help="Markov chains, of twice as many steps")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)
 
     planets = [tff.datasets.Exoplanet(clouds) for clouds in (True, False)]

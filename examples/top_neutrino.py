@@ -1,6 +1,6 @@
 """The neutrino of a top quark's decay: a flow for its momentum, beside a network that gives one answer.
 
-    python examples/top_neutrino.py --output docs
+    python examples/top_neutrino.py --output out
 
 The setting is that of Leigh et al. 2022 (arXiv 2207.00664). Simulated events of `tff.datasets.TopDecays`, each of a
 lepton, missing momentum and up to 10 jets, train a flow for (p_x, p_y, η) of the neutrino, and a regression by squared
@@ -78,12 +78,13 @@ def quantities(context, theta):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=pathlib.Path, default=".", help="the folder for the picture")
+    parser.add_argument("--output", type=pathlib.Path, default="out", help="folder for the picture")
     parser.add_argument("--rows", type=int, default=200_000, help="events to train on")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--events", type=int, default=5000, help="events to compare on")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.output.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(arguments.seed)
 
     decays = tff.datasets.TopDecays()
