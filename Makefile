@@ -3,7 +3,7 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-oldest lint bench docs docs-execute gallery clean
+.PHONY: demo test test-oldest lint bench bench-posteriors docs docs-execute gallery clean
 
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
@@ -29,6 +29,9 @@ bench: .venv/with-test  ## every flow beside other libraries, about an hour: ben
 lint: .venv/with-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+bench-posteriors: .venv/with-bench  ## C2ST on six public problems of simulation-based inference; hours
+	.venv/bin/python benchmarks/posteriors.py --folder out/sbibm
 
 .venv/with-%: setup.py
 	$(PYTHON) -m venv .venv

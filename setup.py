@@ -46,7 +46,7 @@ setup(
             *serve,
             *images,
         ],
-        "bench": plot,
+        "bench": [*plot, *tables],
         "docs": [
             "sphinx>=8",
             "furo>=2024.8",

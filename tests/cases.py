@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 import tfp_flows as tff
 from tfp_flows import bijectors, transformers
@@ -93,6 +94,12 @@ def own_velocity(dtype):
             keras.layers.Dense(2, dtype=dtype, kernel_initializer=keras.initializers.GlorotUniform(2)),
         ]
     )
+
+
+def prior(dtype):
+    """Of an interval, a half line and the whole line."""
+    zero, one = np.zeros([], dtype), np.ones([], dtype)
+    return tfd.Blockwise([tfd.Uniform(-one, 3 * one), tfd.LogNormal(zero, one), tfd.Normal(zero, one)])
 
 
 def tolerances(dtype):
@@ -451,6 +458,11 @@ CASES = {
         ),
         2,
         why_bounded="shares are between 0 and 1; tests/test_product.py looks at these",
+    ),
+    "Support": Case(
+        lambda dtype, seed: tfb.Chain([tfb.Invert(bijectors.Support(prior(dtype))), bijectors.Support(prior(dtype))]),
+        3,
+        why_bounded="a prior ends; tests/test_posterior.py looks at its ends",
     ),
     "ConditionalBlocks": Case(
         blocks,

@@ -21,6 +21,7 @@ from tfp_flows.bijectors.simplex import Simplex
 from tfp_flows.bijectors.sphere import SphereFlow, SphericalCoordinates
 from tfp_flows.bijectors.squeeze import Squeeze
 from tfp_flows.bijectors.stack import Stack
+from tfp_flows.bijectors.support import Support
 from tfp_flows.bijectors.sylvester import Sylvester
 from tfp_flows.context import Embedded, StandardizedContext
 
@@ -59,6 +60,7 @@ __all__ = [
     "Stack",
     "Standardize",
     "StandardizedContext",
+    "Support",
     "Sylvester",
     "TriangularAffine",
 ]

@@ -9,6 +9,7 @@ from tfp_flows.inference.expectation import entropy, expectation, kl, moments
 from tfp_flows.inference.importance import ImportanceSample, importance_sample, pareto_shape
 from tfp_flows.inference.interpolation import direction, interpolate, move
 from tfp_flows.inference.manifolds import manifold_coverage, von_mises_fisher
+from tfp_flows.inference.posterior import posterior
 from tfp_flows.inference.variational import fit_reverse_kl, reverse_kl
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "interpolate",
     "direction",
     "move",
+    "posterior",
     "reverse_kl",
     "fit_reverse_kl",
 ]
