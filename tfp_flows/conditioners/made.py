@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
+from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import gated
 
 
@@ -153,19 +154,22 @@ class MADE(keras.layers.Layer):
         for k, (rows, columns) in enumerate(itertools.pairwise(sizes)):
             # The output, and the second matrix of a residual block, which comes at 2, 4, ..., start at zero.
             zero = k == last or (self.residual and k > 0 and k % 2 == 0)
-            kernels.append(self._weight(f"kernel_{k}", (rows, columns), None if zero else seeds[2 * k]))
-            biases.append(self._weight(f"bias_{k}", (columns,)))
+            kernel = bias = "zeros"
+            if not zero:
+                kernel_seed, bias_seed = split_seed(seeds[2 * k], 2)
+                kernel, bias = hidden_kernel(kernel_seed), hidden_bias(rows, bias_seed)
+            kernels.append(self._weight(f"kernel_{k}", (rows, columns), kernel))
+            biases.append(self._weight(f"bias_{k}", (columns,), bias))
             if self.context_size and k < last:
-                shape = (self.context_size, columns)
-                context_kernels.append(self._weight(f"context_kernel_{k}", shape, seeds[2 * k + 1]))
+                shape, context_kernel = (self.context_size, columns), hidden_kernel(seeds[2 * k + 1])
+                context_kernels.append(self._weight(f"context_kernel_{k}", shape, context_kernel))
                 if self.context_mode == "gated":
                     context_biases.append(self._weight(f"context_bias_{k}", (columns,)))
         if self.output_bias is not None:
             biases[-1].assign(np.reshape(self.output_bias, biases[-1].shape))
         self.masked_weights = Weights(kernels, biases, context_kernels, context_biases)
 
-    def _weight(self, name, shape, seed=None):
-        initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
+    def _weight(self, name, shape, initializer="zeros"):
         return self.add_weight(name=name, shape=shape, initializer=initializer, autocast=False)
 
     def _make_masks(self, seed, drawn):

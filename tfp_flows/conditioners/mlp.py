@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed, split_seed
+from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import check_context_mode, gated
 
 
@@ -48,7 +49,7 @@ class _DenseConditioner(keras.layers.Layer):
             )
         elif context_size:
             self.gate_layers = [
-                self._dense(f"gate_{k}", context_size, units, gate_seed)
+                self._dense(f"gate_{k}", context_size, units, gate_seed, bias_initializer="zeros")
                 for k, (units, gate_seed) in enumerate(
                     zip(self.hidden_units, split_seed(context_seed, len(self.hidden_units)), strict=True)
                 )
@@ -60,11 +61,13 @@ class _DenseConditioner(keras.layers.Layer):
         self.built = True
 
     def _dense(self, name, input_size, units, seed=None, **kwargs):
-        """A built dense layer: Glorot's uniform weights from a seed, or zeros without one."""
-        initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
-        layer = keras.layers.Dense(
-            units, kernel_initializer=initializer, name=name, **{"dtype": self.dtype_policy, **kwargs}
-        )
+        """A built dense layer: a hidden layer's weights from a seed, or zeros without one."""
+        options = {"dtype": self.dtype_policy, "kernel_initializer": "zeros", **kwargs}
+        if seed is not None:
+            kernel_seed, bias_seed = split_seed(seed, 2)
+            options["kernel_initializer"] = hidden_kernel(kernel_seed)
+            options.setdefault("bias_initializer", hidden_bias(input_size, bias_seed))
+        layer = keras.layers.Dense(units, name=name, **options)
         layer.build((None, input_size))
         return layer
 
