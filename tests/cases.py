@@ -393,7 +393,7 @@ CASES = {
         2,
         2,
         starts_as_identity=False,
-        room=10.0,
+        room=30.0,
         why_room="a distribution function between two distant components is flat, and its inverse steep",
     ),
     "Continuous, context": Case(

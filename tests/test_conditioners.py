@@ -88,3 +88,17 @@ def test_a_context_for_all_is_multiplied_once():
     layer.context_layer.call = lambda context: shapes.append(context.shape) or plain(context)
     call_conditioner(layer, tf.zeros([100, 3]), tf.zeros([4]))
     assert shapes == [(1, 4)]
+
+
+@pytest.mark.parametrize("make", [tff.conditioners.MLP, tff.conditioners.MADE])
+def test_hidden_layers_start_with_kernels_and_biases_of_one_width(make):
+    layer = make(100, 2, hidden_units=(400, 300), seed=0)
+    weights = [np.asarray(tf.convert_to_tensor(weight)) for weight in layer.trainable_variables]
+    *hidden, output_kernel, output_bias = weights
+    for kernel, bias in zip(hidden[::2], hidden[1::2], strict=True):
+        limit = 1 / np.sqrt(len(kernel))
+        for weight in (kernel, bias):
+            assert np.abs(weight).max() <= limit and np.std(weight) == pytest.approx(limit / np.sqrt(3), rel=0.1)
+            assert abs(weight.mean()) < 0.15 * limit
+        assert abs(np.corrcoef(kernel[0], bias)[0, 1]) < 0.2  # two draws, not one
+    assert not output_kernel.any() and not output_bias.any()

@@ -182,7 +182,7 @@ def conditional_data(n=512):
 
 def test_conditional_flows_train_on_pairs():
     context, x = conditional_data()
-    model = compiled(tff.flows.realnvp(2, num_layers=2, context_size=1, seed=0), optimizer=keras.optimizers.Adam(0.02))
+    model = compiled(tff.flows.realnvp(2, num_layers=2, context_size=1, seed=0), optimizer=keras.optimizers.Adam(2e-3))
     history = model.fit(context, x, epochs=20, batch_size=64, verbose=0, validation_data=(context, x)).history
     assert history["val_loss"][-1] < history["val_loss"][0] - 1
     assert abs(np.mean(model.sample(500, context=[1.0], seed=0)) - 3) < 0.5

@@ -76,7 +76,7 @@ def test_the_density_is_normalised(mixed):
     random = np.random.default_rng(1)
     for variable in flow.trainable_variables:
         variable.assign_add(random.normal(size=variable.shape, scale=0.3))
-    line = np.linspace(-8, 8, 801, dtype=np.float32)
+    line = np.linspace(-8, 8, 1601, dtype=np.float32)
     points = np.stack(np.meshgrid(line, line), -1)
     total = np.exp(flow.log_prob(points), dtype=np.float64).sum() * (line[1] - line[0]) ** 2
     np.testing.assert_allclose(total, 1, atol=2e-3)

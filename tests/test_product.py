@@ -65,13 +65,13 @@ def test_later_parts_depend_on_earlier_ones_and_not_the_other_way_round(flow, ev
     after = flow.log_prob_parts(moved, context)
     np.testing.assert_array_equal(before["e2"], after["e2"])
     for name in ("s2", "c1", "i1", "a2"):
-        assert np.abs(before[name] - after[name]).min() > 1e-6
+        assert np.median(np.abs(before[name] - after[name])) > 1e-6  # not where a spline is left
     assert np.abs(before["e2"] - flow.log_prob_parts(events, context + 1)["e2"]).min() > 1e-6
 
 
 def test_the_density_integrates_to_one_on_interval_and_simplex():
     flow = perturbed(tff.flows.product("i1+a1", bounds={"i1": (0.0, 2.0)}, **SMALL))
-    n = 400
+    n = 1000
     first, second = ((np.arange(n) + 0.5) / n * 1.01 - 0.005 for _ in range(2))
     points = np.stack([*np.meshgrid(2 * first, second, indexing="ij")], -1).reshape(-1, 2)
     inside = np.all((points > [-0.002, -0.001]) & (points < [2.002, 1.001]), -1)

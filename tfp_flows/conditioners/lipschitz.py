@@ -152,7 +152,8 @@ class LipschitzMLP(keras.layers.Layer):
 
 def lipswish(h, beta):
     """φ(h) = h σ(b h) / 1.1 with b = softplus(β), and φ'(h)."""
-    scaled = tf.math.softplus(beta) * h
+    # Beyond ±100 the gate is 0 or 1 to rounding. Without the clip its gradient there is 0 times what may overflow.
+    scaled = tf.clip_by_value(tf.math.softplus(beta) * h, -100.0, 100.0)
     gate = tf.math.sigmoid(scaled)
     return h * gate / 1.1, gate * (1 + scaled * tf.math.sigmoid(-scaled)) / 1.1
 
