@@ -354,3 +354,19 @@ def test_tables_follow_the_seed(table):
         table(dequantize="no")
     with pytest.raises(ValueError, match="Received: seed=-1"):
         table(seed=-1)
+
+
+@pytest.mark.parametrize(
+    "problem, event, context",
+    [
+        (datasets.LinearGaussian(2, 3, seed=0), 2, 3),
+        (datasets.Showers(), 6, 60),
+        (datasets.Exoplanet(dtype="float64"), 5, 101),
+    ],
+)
+def test_a_list_keeps_the_digits_that_float32_has_not(problem, event, context):
+    event, context = np.linspace(0.1, 0.7, event), np.linspace(1.1, 1.7, context)
+    expected = problem.joint_log_prob(event, context)
+    np.testing.assert_array_equal(problem.joint_log_prob(event.tolist(), context.tolist()), expected)
+    with pytest.raises(ValueError, match="Expected `.*` of shape .* Received: shape"):
+        problem.joint_log_prob(event[1:], context)

@@ -215,7 +215,7 @@ def test_gradients_are_those_of_differences(problem):
         (lambda problem: problem.sample(0), "Received: n=0"),
         (lambda problem: problem.waveform([36.0, 29.0, 1.0]), r"shape \[..., 2\]. Received: float32, shape \(3,\)"),
         (lambda problem: problem.waveform([36, 29]), "Received: int32"),
-        (lambda problem: problem.log_likelihood(MASSES, np.zeros(63)), r"64 samples. Received: shape \(63,\)"),
+        (lambda problem: problem.log_likelihood(MASSES, np.zeros(63)), r"64\]. Received: shape \(63,\)"),
         (lambda problem: problem.posterior(np.zeros(64), size=0), "Received: size=0"),
         (lambda problem: problem.posterior(np.zeros([2, 64])), r"one strain, of 64 .* Received: array\(\[\["),
         (lambda problem: problem.posterior(np.full(64, np.nan)), r"finite numbers. Received: array\(\[nan"),

@@ -40,6 +40,8 @@ def test_each_rung_of_the_ladder_reaches_its_own_maximum_of_the_likelihood():
 
 def test_the_rungs_of_the_ladder():
     assert tff.flows.gaussian(3, "unit").trainable_variables[0].shape == (1, 3)
+    with pytest.raises(ValueError, match="Received: act_norm=True"):
+        tff.flows.gaussian(3, "unit", act_norm=True)
     with pytest.raises(ValueError, match=r"Expected `covariance` to be one of.*Received: covariance='banded'"):
         tff.flows.gaussian(3, "banded")
     moved = tff.flows.gaussian(2, "full", standardize=True, dtype=tf.float64)

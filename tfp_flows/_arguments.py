@@ -43,6 +43,14 @@ def check_image_shape(image_shape):
     return [int(size) for size in sizes]
 
 
+def as_vectors(values, size, dtype, name):
+    """Tensors, arrays or lists as a tensor `[..., size]`; a list keeps the digits that float32 has not."""
+    values = tf.cast(values if tf.is_tensor(values) else np.asarray(values), dtype)
+    if values.shape.rank == 0 or values.shape[-1] != size:
+        raise ValueError(f"Expected `{name}` of shape [..., {size}]. Received: shape {tuple(values.shape)}")
+    return values
+
+
 def check_one_of(choices, **values):
     """Raises ValueError for the first of the named values that is not among the choices."""
     for name, value in values.items():

@@ -7,6 +7,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_flows._arguments import as_vectors
+
 # The mass groups p, He, N, Si and Fe.
 MASS = np.array([1.0, 4.0, 14.0, 28.0, 56.0])
 CHARGE = np.array([1.0, 2.0, 7.0, 14.0, 26.0])
@@ -89,12 +91,12 @@ class CosmicRays:
 
     def source(self, theta, energy):
         """J(E, A) / J₀: θ `[..., 7]`, energy `[n]`, result `[..., 5, n]`."""
-        theta = self._checked(theta, 7, "theta")[..., tf.newaxis]
+        theta = as_vectors(theta, 7, self.dtype, "theta")[..., tf.newaxis]
         return theta[..., 2:, :] * self._shape(theta[..., :1, :], theta[..., 1:2, :], energy, CHARGE[:, None])
 
     def expected(self, theta):
         """The expected counts: θ `[..., 7]`, result `[..., 420]`."""
-        theta = self._checked(theta, 7, "theta")[..., tf.newaxis, tf.newaxis, tf.newaxis, :]
+        theta = as_vectors(theta, 7, self.dtype, "theta")[..., tf.newaxis, tf.newaxis, tf.newaxis, :]
         flux = self._arriving * self._shape(theta[..., :1], theta[..., 1:2], self._energy, CHARGE)
         total = tf.reduce_sum(flux, [-4, -3, -2, -1])[..., tf.newaxis, tf.newaxis]
         arriving = tf.reduce_sum(theta[..., 2:] * flux, [-3, -1]) / total  # axes: bin of energy, A'
@@ -110,7 +112,7 @@ class CosmicRays:
 
     def log_likelihood(self, theta, counts):
         """log p(counts|θ), in nats: θ `[..., 7]`, counts `[..., 420]`, result `[...]`."""
-        counts = self._checked(counts, 420, "counts")
+        counts = as_vectors(counts, 420, self.dtype, "counts")
         return tf.reduce_sum(tfd.Poisson(self.expected(theta)).log_prob(counts), -1)
 
     def features(self, counts):
@@ -120,7 +122,7 @@ class CosmicRays:
         the counts n, whose noise is the same in every bin, as a Poisson number's root has it; and log((N + 1) / M).
         So shape and number are apart, as the fractions of the abundances and their sum are.
         """
-        parts = tf.split(self._checked(counts, 420, "counts"), [20, 400], -1)
+        parts = tf.split(as_vectors(counts, 420, self.dtype, "counts"), [20, 400], -1)
         totals = [tf.reduce_sum(part, -1, keepdims=True) + 1 for part in parts]
         shapes = [10 * tf.sqrt(part / total) for part, total in zip(parts, totals, strict=True)]
         sizes = [tf.math.log(total / m) for total, m in zip(totals, (self.num_events, self.num_showers), strict=True)]
@@ -131,7 +133,7 @@ class CosmicRays:
 
         Its normalization is the evidence p(counts), the same as that of the posterior of θ.
         """
-        z = self._checked(z, 7, "z")
+        z = as_vectors(z, 7, self.dtype, "z")
         return self.prior.distribution.log_prob(z) + self.log_likelihood(self.prior.bijector.forward(z), counts)
 
     def _shape(self, spectral_index, log10_rigidity, energy, charge):
@@ -139,12 +141,6 @@ class CosmicRays:
         energy, charge = tf.cast(energy, self.dtype), tf.cast(charge, self.dtype)
         beyond = tf.nn.relu(energy / (charge * 10 ** (log10_rigidity - 18)) - 1)
         return tf.exp(-spectral_index * tf.math.log(energy) - beyond)
-
-    def _checked(self, values, size, name):
-        values = tf.cast(values, self.dtype)
-        if values.shape.rank == 0 or values.shape[-1] != size:
-            raise ValueError(f"Expected `{name}` of shape [..., {size}]. Received: shape {tuple(values.shape)}")
-        return values
 
 
 def nucleon_fractions(energy):

@@ -5,6 +5,8 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
+from tfp_flows._arguments import as_vectors
+
 WAVELENGTHS = np.geomspace(0.6, 5.0, 100)  # in µm
 # H₂O, CH₄ and CO: the middle in µm, the opacity there in m²/kg per mole fraction, and the width in the logarithm.
 BANDS = (
@@ -80,7 +82,8 @@ class Exoplanet:
 
     def mole_fractions(self, theta):
         """Of H₂O, CH₄ and CO, `[..., 3]`."""
-        ratio, log_metallicity, temperature = tf.unstack(self._checked(theta, self.size, "theta")[..., :3], axis=-1)
+        theta = as_vectors(theta, self.size, self.dtype, "theta")
+        ratio, log_metallicity, temperature = tf.unstack(theta[..., :3], axis=-1)
         oxygen = OXYGEN * 10**log_metallicity
         carbon = ratio * oxygen
         # O is taken out, as O⁻⁸ overflows float32.
@@ -89,7 +92,7 @@ class Exoplanet:
 
     def spectrum(self, theta):
         """δ without noise in ppm: θ `[..., 5]`, or 4 without clouds; result `[..., 100]`."""
-        theta = self._checked(theta, self.size, "theta")
+        theta = as_vectors(theta, self.size, self.dtype, "theta")
         temperature, radius = theta[..., 2:3], theta[..., 3:4] * JUPITER_RADIUS
         opacity = 3e-5 * (0.6 / WAVELENGTHS) ** 4 + 2e-6
         for fraction, bands in zip(tf.split(self.mole_fractions(theta), 3, -1), BANDS, strict=True):
@@ -123,23 +126,17 @@ class Exoplanet:
 
     def features(self, observation):
         """Observations as a network takes them, `[..., 102]`: the spectrum's shape in 100 ppm, its mean, and log s."""
-        spectrum, level = tf.split(self._checked(observation, 101, "observation"), [100, 1], -1)
+        spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         mean = tf.reduce_mean(spectrum, -1, keepdims=True)
         return tf.concat([(spectrum - mean) / 100, (mean - 13_500) / 1500, tf.math.log(level / 50)], -1)
 
     def log_likelihood(self, theta, observation):
         """log p(δ|θ, s), in nats: θ and observations of batch shapes that broadcast."""
-        spectrum, level = tf.split(self._checked(observation, 101, "observation"), [100, 1], -1)
+        spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         return tf.reduce_sum(tfd.Normal(self.spectrum(theta), self.noise(level)).log_prob(spectrum), -1)
 
     def joint_log_prob(self, z, observation):
         """log p(δ|θ(z), s) + log N(z; 0, I), unnormalized; its normalization is the evidence p(δ|s) of the model."""
-        z = self._checked(z, self.size, "z")
+        z = as_vectors(z, self.size, self.dtype, "z")
         log_likelihood = self.log_likelihood(self.prior.bijector.forward(z), observation)
         return self.prior.distribution.log_prob(z) + log_likelihood
-
-    def _checked(self, values, size, name):
-        values = tf.cast(values, self.dtype)
-        if values.shape.rank == 0 or values.shape[-1] != size:
-            raise ValueError(f"Expected `{name}` of shape [..., {size}]. Received: shape {tuple(values.shape)}")
-        return values

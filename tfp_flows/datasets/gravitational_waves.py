@@ -8,7 +8,7 @@ import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._arguments import check_positive_integers, random_generator
+from tfp_flows._arguments import as_vectors, check_positive_integers, random_generator
 
 SOLAR_MASS = 4.925491e-6  # G M☉ / c³, in seconds
 LOWEST_FREQUENCY = 30.0  # Hz; the lightest binary of the prior passes it 0.6 s before it merges
@@ -179,10 +179,8 @@ class GravitationalWaves:
 
     def log_likelihood(self, masses, strain):
         """log p(d|m1, m2), in nats, of float64: masses and whitened strains of batch shapes that broadcast."""
-        masses = tf.cast(_as_masses(masses), tf.float64)
-        strain = tf.cast(strain, tf.float64)
-        if strain.shape[-1] != self.size:
-            raise ValueError(f"Expected `strain` of {self.size} samples. Received: shape {strain.shape}")
+        masses = as_vectors(masses, 2, tf.float64, "masses")
+        strain = as_vectors(strain, self.size, tf.float64, "strain")
         wave = self._modes(masses)
         data = tf.gather(tf.signal.rfft(strain), self._band, axis=-1) * np.sqrt(2 / self.size)
         product = tf.abs(tf.reduce_sum(tf.math.conj(wave) * data, -1))
@@ -192,7 +190,7 @@ class GravitationalWaves:
 
     def joint_log_prob(self, masses, strain):
         """log p(d|m1, m2) + log p(m1, m2): the unnormalized posterior; -inf outside the prior."""
-        return self.log_likelihood(masses, strain) + self.prior.log_prob(tf.cast(masses, tf.float64))
+        return self.log_likelihood(masses, strain) + self.prior.log_prob(as_vectors(masses, 2, tf.float64, "masses"))
 
     def posterior(self, strain, size=200):
         """p(m1, m2|d) and the evidence p(d) on a grid, as a `GridPosterior`, for one strain `[N]`.

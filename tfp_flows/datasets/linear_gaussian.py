@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._arguments import check_positive_integers, random_generator
+from tfp_flows._arguments import as_vectors, check_positive_integers, random_generator
 
 
 class LinearGaussian:
@@ -60,7 +60,8 @@ class LinearGaussian:
 
     def joint_log_prob(self, theta, context):
         """log p(c|θ) + log p(θ), in nats: the unnormalized posterior."""
-        theta, context = tf.cast(theta, tf.float64), tf.cast(context, tf.float64)
+        theta = as_vectors(theta, self.response.shape[1], tf.float64, "theta")
+        context = as_vectors(context, self.response.shape[0], tf.float64, "context")
         expected = tf.linalg.matvec(self.response, theta)
         likelihood = tfd.MultivariateNormalDiag(expected, np.full(len(self.response), self.noise))
         prior = tfd.MultivariateNormalDiag(np.zeros(self.response.shape[1]))

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from tfp_flows._arguments import random_generator
+from tfp_flows._arguments import as_vectors, random_generator
 
 _POSITION_WIDTH = 0.5
 _SOFTENING = 0.1  # of distances, so that a shower at a sensor has a finite brightness
@@ -75,7 +75,8 @@ class Showers:
 
     def joint_log_prob(self, theta, context):
         """log p(c|θ) + log p(θ), in nats, with respect to volume and area: the posterior without its normalization."""
-        theta, context = tf.cast(theta, tf.float64), tf.cast(context, tf.float64)
+        theta = as_vectors(theta, 6, tf.float64, "theta")
+        context = as_vectors(context, 2 * len(self.sensors), tf.float64, "context")
         distance, log_brightness = self._at_sensors(theta)
         root, time = tf.split(context, 2, -1)
         charge = tf.round(root**2)

@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import stateless_seed
 from tfp_flows.conditioners.block_made import BlockMADE
 from tfp_flows.context.joining import call_conditioner
+from tfp_flows.distributions.distribution import Distribution
 from tfp_flows.tracking import weights_of
 
 
-class Categories(tfd.Distribution):
+class Categories(Distribution):
     """K categorical variables of any sizes: P(x|c) = Π_k P(x_k|x_<k, c), each a softmax of the logits of a `BlockMADE`.
 
     Probabilities are exact and sum to one. All logits come from one pass of the network; draws take K passes.
@@ -64,14 +64,7 @@ class Categories(tfd.Distribution):
         parameters["seed"] = self.network.seed
         self._weights = weights_of(self.network)
         self.precision = tf.as_dtype(dtype)
-        super().__init__(
-            dtype=tf.int32,
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__([len(self.sizes)], dtype=tf.int32, parameters=parameters, name=name)
 
     def one_hot(self, x):
         """x `[..., K]` as one-hot vectors side by side, `[..., sum of sizes]`."""
@@ -112,19 +105,3 @@ class Categories(tfd.Distribution):
         shape = tf.cast(tf.reshape(sample_shape, [-1]), tf.int32)
         flat = self._sample_n(tf.reduce_prod(shape), seed, **kwargs)
         return tf.reshape(flat, tf.concat([shape, tf.shape(flat)[1:]], 0))
-
-    def _event_shape(self):
-        return tf.TensorShape([len(self.sizes)])
-
-    def _event_shape_tensor(self):
-        return tf.constant([len(self.sizes)])
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self, **kwargs):
-        return tf.constant([], tf.int32)
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {}

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import transformed_distribution
 from tensorflow_probability.python.internal import parameter_properties
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
 from tfp_flows.context import context_arguments, walk
+from tfp_flows.distributions.distribution import Distribution
 
 
 # TFP's class with the underscore is the one that holds bijectors with weights; of the other TensorFlow takes the parts
@@ -37,7 +37,7 @@ class NoiseGivenData(transformed_distribution._TransformedDistribution):
         return self.experimental_sample_and_log_prob(batch, seed=seed, **arguments)
 
 
-class Dequantized(tfd.Distribution):
+class Dequantized(Distribution):
     """A distribution of integers 0, ..., K - 1 made by a continuous one on [0, 1]: P(x) = ∫ p((x + u) / K) K^-D du.
 
     The integral over u in [0, 1]^D has no closed form. `log_prob` is a lower bound of log P(x); its negative, in bits,
@@ -106,14 +106,7 @@ class Dequantized(tfd.Distribution):
         self.num_values = num_values
         self.noise = noise
         self.num_samples = num_samples
-        super().__init__(
-            dtype=tf.as_dtype(dtype),
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(distribution.event_shape, dtype=dtype, parameters=parameters, name=name)
 
     def training_log_prob(self, x, seed, **kwargs):
         """The bound of one draw with noise from `seed`, `[2]` integers: see the class."""
@@ -216,12 +209,6 @@ class Dequantized(tfd.Distribution):
 
     def _batch_shape_tensor(self, **kwargs):
         return self.distribution.batch_shape_tensor()
-
-    def _event_shape(self):
-        return self.distribution.event_shape
-
-    def _event_shape_tensor(self, **kwargs):
-        return self.distribution.event_shape_tensor()
 
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):

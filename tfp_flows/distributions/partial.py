@@ -9,13 +9,14 @@ from tensorflow_probability import distributions as tfd
 from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed, stateless_seed
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.context.joining import call_conditioner
+from tfp_flows.distributions.distribution import Distribution
 from tfp_flows.tracking import weights_of
 
 # Scales of components stay between exp(-7) and exp(7): numbers are expected on a unit scale.
 _LOG_SCALE_BOUND = 7.0
 
 
-class Partial(tfd.Distribution):
+class Partial(Distribution):
     """D numbers of which some may be absent: log p(x|m, c) = Σ_j m_j log p(x_j|m_<j x_<j, m, c), exact.
 
     m_j is 1 where x_j is there and 0 where it is not. Each factor is a mixture of K logistic distributions whose
@@ -77,14 +78,7 @@ class Partial(tfd.Distribution):
             dtype=tf.as_dtype(dtype).name,
         )
         self._weights = weights_of(self.network)
-        super().__init__(
-            dtype=tf.as_dtype(dtype),
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__([self.event_size], dtype=dtype, parameters=parameters, name=name)
 
     def _factors(self, x, present, context):
         """p(x_j|...) for every j, as a distribution of the batch shape `[..., D]`."""
@@ -109,19 +103,3 @@ class Partial(tfd.Distribution):
             drawn = self._factors(x, present, context).sample(seed=seed_j)
             x += tf.one_hot(j, self.event_size, dtype=self.dtype) * present * drawn
         return x
-
-    def _event_shape(self):
-        return tf.TensorShape([self.event_size])
-
-    def _event_shape_tensor(self):
-        return tf.constant([self.event_size])
-
-    def _batch_shape(self):
-        return tf.TensorShape([])
-
-    def _batch_shape_tensor(self, **kwargs):
-        return tf.constant([], tf.int32)
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {}

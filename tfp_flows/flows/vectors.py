@@ -274,7 +274,7 @@ def gaussian(event_size, covariance="full", **options):
       covariance: "unit", "diag" or "full".
       **parts: of the bijector: `tff.bijectors.Elementwise` with a shift, `DiagonalAffine` or `TriangularAffine`.
 
-    Raises: ValueError for another `covariance`.
+    Raises: ValueError for another `covariance`, or `act_norm` with "unit".
 
     Source: Nix & Weigend 1994, IEEE International Conference on Neural Networks 1, 55: the width as an output.
 
@@ -290,7 +290,9 @@ def gaussian(event_size, covariance="full", **options):
         "full": bijectors.TriangularAffine,
     }
     check_one_of(makers, covariance=covariance)
-    # `Standardize` would add the scale that a unit covariance must not have.
+    if covariance == "unit" and options.get("act_norm"):
+        raise ValueError('Expected no `act_norm`, which scales, with `covariance="unit"`. Received: act_norm=True')
+    # So would `Standardize`.
     options.setdefault("standardize", "context" if covariance == "unit" else True)
     return flow_of(lambda **shared: [[makers[covariance](event_size, name="affine", **shared)]], event_size, **options)
 

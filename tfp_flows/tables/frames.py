@@ -47,7 +47,7 @@ def read(source):
         )
     wrong = [name for name in names if not isinstance(name, str)]
     if wrong:
-        raise ValueError(f"Expected columns whose names are strings. Received: the name {wrong[0]!r}")
+        raise ValueError(f"Expected columns whose names are strings. Received: the name {_plain(wrong[0])!r}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"Expected every column's name once. Received: {twice[0]!r} {names.count(twice[0])} times")
@@ -112,7 +112,7 @@ def numbers(series):
         if len(wrong):
             raise ValueError(
                 f"Expected numbers in the column {series.name!r}. "
-                f"Received: {series.iloc[wrong[0]]!r} in row {wrong[0]}{_more(wrong)}"
+                f"Received: {_plain(series.iloc[wrong[0]])!r} in row {wrong[0]}{_more(wrong)}"
             )
         series = values
     if series.dtype.kind not in "biuf":
@@ -255,9 +255,7 @@ def refuse_values(series, column, rows):
             f'Expected no missing values in the column {column.name!r} (`missing` may be "drop" or "model"). '
             f"Received: {int(missing.sum())} missing"
         )
-    value = series.iloc[rows[0]]
-    value = value.item() if isinstance(value, np.generic) else value
-    received = f"Received: {value!r} in row {rows[0]}{_more(rows)}"
+    received = f"Received: {_plain(series.iloc[rows[0]])!r} in row {rows[0]}{_more(rows)}"
     part = column.continuum
     if part is not None:
         ends = {"at least": part.low, "at most": part.high}
@@ -266,6 +264,11 @@ def refuse_values(series, column, rows):
         raise ValueError(f"Expected {expected} in the column {column.name!r}. {received}")
     known = column.labels if column.labels is not None else [f"{atom:g}" for atom in column.atoms]
     raise ValueError(f"Expected the column {column.name!r} to be among {_shortened(known)}. {received}")
+
+
+def _plain(value):
+    """A NumPy number as Python's, which prints as the number alone."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _more(rows):

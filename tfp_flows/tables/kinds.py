@@ -130,7 +130,7 @@ def _number(series, kind, bounds, num_missing):
     if is_integer or kind not in ("unbounded", "positive"):
         step, decimals = _rounding(x, str(series.dtype))
     if kind == "integer" and (not step or step != round(step)):
-        raise ValueError(f"Expected integers in the column {name!r}. Received: {x[0]!r}")
+        raise ValueError(f"Expected integers in the column {name!r}. Received: {x[x != np.round(x)][0]:g}")
     if kind == "periodic" and step and not math.isclose((high - low) / step % 1.0, 0.0, abs_tol=1e-6):
         step, decimals = 0.0, None  # cells that do not fill the period
     if decimals is not None:

@@ -5,15 +5,15 @@ import math
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import stateless_seed
 from tfp_flows.context import context_arguments, walk
+from tfp_flows.distributions.distribution import Distribution
 from tfp_flows.tables.continua import Chart
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class Rows(tfd.Distribution):
+class Rows(Distribution):
     """p(d, a, y, w|c) = P(d|c) p(a|d, c) p(y|a, d, c) p(w|y, a, d, c): rows of a table, in the units of the table.
 
     d are the outcomes of all columns with more than one, a the numbers of periodic columns, y those of columns that are
@@ -56,14 +56,7 @@ class Rows(tfd.Distribution):
         self.context_shape = None
         if schema.context_size and context is None:
             self.context_shape = tf.TensorShape([schema.context_size])
-        super().__init__(
-            dtype=tf.as_dtype(dtype),
-            reparameterization_type=tfd.NOT_REPARAMETERIZED,
-            validate_args=False,
-            allow_nan_stats=True,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__([sum(self._sizes)], dtype=dtype, parameters=parameters, name=name)
         with tf.init_scope():  # it looks at numbers, also where a graph binds the distribution to a context
             self._make_constants()
 
@@ -208,23 +201,11 @@ class Rows(tfd.Distribution):
         u = tf.random.stateless_uniform(tf.shape(y), seed, dtype=self.dtype)
         return y + tf.constant([column.continuum.step for column in columns], self.dtype) * (u - 0.5)
 
-    # Shapes, as TFP asks for them
-
-    def _event_shape(self):
-        return tf.TensorShape([sum(self._sizes)])
-
-    def _event_shape_tensor(self):
-        return tf.constant([sum(self._sizes)])
-
     def _batch_shape(self):
         return tf.TensorShape([]) if self.context is None else self.context.shape[:-1]
 
     def _batch_shape_tensor(self, **kwargs):
         return tf.constant([], tf.int32) if self.context is None else tf.shape(self.context)[:-1]
-
-    @classmethod
-    def _parameter_properties(cls, dtype, num_classes=None):
-        return {}
 
     def get_config(self):
         return dict(self.parameters)
