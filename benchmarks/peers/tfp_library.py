@@ -61,7 +61,7 @@ def dense(case, size):
 
 
 def made(case, params):
-    return tfb.AutoregressiveNetwork(params, [case.event_size], hidden_units=case.hidden_units, activation="relu")
+    return tfb.AutoregressiveNetwork(params, [case.event_size], hidden_units=list(case.hidden_units), activation="relu")
 
 
 def spline(raw, bins, bound=3.0):
