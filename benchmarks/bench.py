@@ -1,7 +1,7 @@
 """Every flow beside the same flow in other libraries: times, first calls, memory; written to results.md.
 
     make bench                                       # all; about an hour
-    python benchmarks/bench.py --cases MAF IAF       # the cases whose names begin so
+    python benchmarks/bench.py --cases MAF IAF       # the cases whose names begin so; the others keep their figures
     python benchmarks/bench.py --libraries tfp_flows TFP limit --rounds 1
 
 Each library has a process of its own for each case, and each mode of a library (XLA or graph, eager or training by
@@ -129,8 +129,8 @@ HEAD = """# Results
 Written by `make bench`; how it measures stands in benchmarks/bench.py. Milliseconds, with the letter of the library's
 better mode: x XLA, g graph, e eager, c `torch.compile`, j jit. *Best peer*: our time over that of the fastest other
 library. *Limit*: our time over that of the conditioners' matrix products alone. *Epoch*: one of 40 batches, by
-`FlowModel.fit` and by each peer's own training loop. The first call is that of the training step. A dash: the library
-cannot express it, or failed; why stands at the end.
+`FlowModel.fit` and by each peer's own training loop. The first call is that of the training step, beside the best of the
+libraries that compile it. A dash: the library cannot express it, or failed; why stands at the end.
 """
 
 
@@ -145,18 +145,17 @@ def page(results):
         for job in JOBS:
             found = {library: figures[library].get(job, {}) for library in figures}
             milliseconds = {library: found[library]["ms"] for library in found if "ms" in found[library]}
-            ours, peers = (
-                milliseconds.get("tfp_flows"),
-                [milliseconds[peer] for peer in libraries if peer in milliseconds],
-            )
-            peers = peers[1:] if ours else peers
+            ours = milliseconds.get("tfp_flows")
+            peers = [milliseconds[peer] for peer in libraries if peer in milliseconds and peer != "tfp_flows"]
             ratios = [ratio(ours, min(peers, default=None)), ratio(ours, milliseconds.get("limit"))]
             lines.append(row(job, *(cell(library, found[library]) for library in libraries), *ratios))
             for library in libraries:
                 if "missing" in found[library]:
                     missing.setdefault((case, library), f"{job}: {found[library]['missing']}")
-        first = {library: figures[library].get("train", {}).get("first") for library in libraries}
-        ours, peers = first.get("tfp_flows"), [first[peer] for peer in libraries[1:] if first[peer]]
+        trained = {library: figures[library].get("train", {}) for library in libraries}
+        first = {library: found.get("first") for library, found in trained.items()}
+        compiled = [peer for peer in libraries if trained[peer].get("mode", "eager") != "eager"]
+        ours, peers = first.get("tfp_flows"), [first[peer] for peer in compiled if peer != "tfp_flows"]
         lines.append(row("first call, s", *map(number, first.values()), ratio(ours, min(peers, default=None)), ""))
         memory = [figures[library].get("memory") for library in libraries]
         lines += [row("peak memory, MB", *map(number, memory), "", ""), ""]
@@ -185,6 +184,11 @@ def ratio(ours, other):
     return f"{ours / other:.2f}" if ours and other else ""
 
 
+def earlier(file):
+    """The cases of an earlier run, for one of a few cases."""
+    return json.loads(file.read_text())["cases"] if file.exists() else {}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", default=[""], help="beginnings of names of cases")
@@ -199,7 +203,7 @@ def main():
         "cores": os.cpu_count(),
         "libraries": arguments.libraries,
         "versions": versions(arguments.environments, arguments.libraries),
-        "cases": {},
+        "cases": {} if names == list(CASES) else earlier(arguments.output / "results.json"),
     }
     for name in names:
         start = time.monotonic()

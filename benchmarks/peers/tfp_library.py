@@ -132,7 +132,7 @@ def glow(case):
         output_shape=case.image_shape,
         num_glow_blocks=case.num_layers,
         num_steps_per_block=4,
-        coupling_bijector_fn=functools.partial(tfb.GlowDefaultNetwork, num_hidden_filters=case.hidden_units[0]),
+        coupling_bijector_fn=functools.partial(tfb.GlowDefaultNetwork, num_hidden=case.hidden_units[0]),
         exit_bijector_fn=tfb.GlowDefaultExitNetwork,
         grab_after_block=None,
     )
