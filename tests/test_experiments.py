@@ -19,7 +19,7 @@ SMALL = {
     "ffjord": {"num_flows": 1, "hidden_units": (8, 8), "rtol": 1e-2, "atol": 1e-2},
     "nsf-c": {"num_layers": 2, "hidden_units": (8,)},
     "nsf-ar": {"num_layers": 2, "hidden_units": (64,)},
-    "glow": {"num_levels": 1, "num_steps": 1, "hidden_channels": 4},
+    "glow": {"num_levels": 1, "steps_per_level": 1, "hidden_channels": 4},
 }
 
 
@@ -31,7 +31,8 @@ def data_of(experiment, rows, seed=0):
     random = np.random.default_rng(seed)
     if method_of(experiment.name) == "glow":
         return random.integers(0, 256, (rows, *experiment.event_shape), dtype=np.uint8)
-    return random.normal(size=(rows, *experiment.event_shape)).astype(np.float32)
+    x = random.normal(size=(rows, *experiment.event_shape))
+    return ((x - x.mean(0)) / x.std(0)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -62,8 +63,7 @@ def test_the_papers_own_glow_is_built():
 
 
 # One data set of each method, the smallest, and what else is different in kind.
-TRAINED = ["made/gas", "maf/power", "maf/bsds300", "ffjord/power", "nsf-c/gas", "nsf-c/miniboone", "nsf-ar/power"]
-TRAINED += ["nsf-ar/miniboone", "glow/cifar10"]
+TRAINED = ["made/gas", "maf/power", "ffjord/power", "nsf-c/miniboone", "nsf-ar/power", "glow/cifar10"]
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -91,9 +91,9 @@ def test_it_learns_as_the_paper_trains(monkeypatch):
     random = np.random.default_rng(0)
     x = np.cumsum(random.normal(size=(2000, 6)) * [1, 0.1, 0.1, 0.1, 0.1, 0.1], 1)
     x = ((x - x.mean(0)) / x.std(0)).astype(np.float32)
-    experiment = tff.experiments["nsf-c/power"]
+    experiment = tff.experiments["maf/power"]
     experiment = dataclasses.replace(experiment, training=dataclasses.replace(experiment.training, learning_rate=5e-3))
-    model = experiment.fit(x[:1500], x[1500:1700], num_steps=100, seed=0, verbose=0, **SMALL["nsf-c"])
+    model = experiment.fit(x[:1500], x[1500:1700], num_steps=100, seed=0, verbose=0, **SMALL["maf"])
     normal = -0.5 * np.mean(np.sum(x[1700:] ** 2 + math.log(2 * math.pi), 1))
     assert experiment.evaluate(model, x[1700:]).value > normal + 3
 
@@ -141,7 +141,7 @@ def test_wrong_data_and_settings_are_refused():
     with pytest.raises(ValueError, match=r"`x` of shape .* Received: shape \(0, 6\)"):
         experiment.evaluate(tff.FlowModel(experiment.flow(num_layers=1)), x[:0])
     with pytest.raises(ValueError, match=r"mean 0 and standard deviation 1.*Received: column 2 with mean 7"):
-        experiment.fit(x + [0, 0, 7, 0, 0, 0])
+        experiment.fit(x + 7 * np.eye(6)[2])
     with pytest.raises(ValueError, match="at least 10 rows.*Received: 9 rows"):
         tff.experiments["maf/bsds300"].fit(data_of(tff.experiments["maf/bsds300"], 9))
     with pytest.raises(ValueError, match=r"settings among .*num_layers.* Received: \['num_layer'\]"):

@@ -15,10 +15,11 @@ __all__ = ["Experiment", "Figure", "Training", "experiments"]
 class Experiments(Mapping):
     """Published experiments by name, "method/data": a read-only mapping from names to `Experiment`s.
 
-    The methods are "made", "maf" and "maf-10" (Papamakarios et al. 2017, arXiv 1705.07057, table 1), "ffjord" (Grathwohl
-    et al. 2019, arXiv 1810.01367, table 2), "nsf-c" and "nsf-ar" (Durkan et al. 2019, arXiv 1906.04032, table 1), each
-    for the data "power", "gas", "hepmass", "miniboone" and "bsds300"; and "glow" (Kingma & Dhariwal 2018, arXiv
-    1807.03039, table 2) for "cifar10", "imagenet32", "imagenet64", "lsun-bedroom", "lsun-tower" and "lsun-church".
+    The methods are "made", "maf" and "maf-10" (Papamakarios et al. 2017, arXiv 1705.07057, table 1), "ffjord"
+    (Grathwohl et al. 2019, arXiv 1810.01367, table 2), "nsf-c" and "nsf-ar" (Durkan et al. 2019, arXiv 1906.04032,
+    table 1), each for the data "power", "gas", "hepmass", "miniboone" and "bsds300"; and "glow" (Kingma & Dhariwal
+    2018, arXiv 1807.03039, table 2) for "cifar10", "imagenet32", "imagenet64", "lsun-bedroom", "lsun-tower" and
+    "lsun-church".
 
     Raises: KeyError for an unknown name, with the names that are near.
 

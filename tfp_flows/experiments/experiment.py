@@ -179,9 +179,7 @@ class Experiment:
           num_steps: the steps over which a cosine falls, in place of the paper's.
           seed, **changes: see `flow`.
         """
-        model = FlowModel(self.flow(seed, **changes))
-        model.compile(self._training(num_steps).make_optimizer())
-        return model
+        return self._compiled(self._training(num_steps), seed, changes)
 
     def fit(
         self,
@@ -222,17 +220,17 @@ class Experiment:
             held_out = {"validation_data": self._checked(validation_data, "validation_data")}
             rows = len(x)
         training = self._training(num_steps)
-        steps = training.validation_steps or math.ceil(rows / training.batch_size)
-        epochs = 10**9
+        epoch = math.ceil(rows / training.batch_size)
+        steps, epochs = training.validation_steps or epoch, 10**9
         if training.num_steps is not None:
             steps = min(steps, training.num_steps)
             epochs = math.ceil(training.num_steps / steps)
-        model = self.model(num_steps, seed, **changes)
+        model = self._compiled(training, seed, changes, None if steps == epoch else steps)
         model.fit(
             x,
             batch_size=training.batch_size,
             epochs=epochs,
-            steps_per_epoch=steps,
+            steps_per_epoch=None if steps == epoch else steps,
             callbacks=[*training.make_callbacks(), *callbacks],
             verbose=verbose,
             **held_out,
@@ -258,6 +256,16 @@ class Experiment:
         if self.unit == "bits per dimension":
             log_prob = -log_prob / (math.prod(self.event_shape) * math.log(2))
         return Figure(float(log_prob.mean()), float(2 * log_prob.std() / math.sqrt(len(log_prob))))
+
+    def _compiled(self, training, seed, changes, steps=None):
+        """A model compiled to train; `steps` at a time, of data without an end, where it is given."""
+        model = FlowModel(self.flow(seed, **changes))
+        # Keras runs whole executions: of 250 steps in executions of 16 it would make 256.
+        at_once = None if steps is None else max(k for k in range(1, 17) if steps % k == 0)
+        if model.distribute_strategy.num_replicas_in_sync > 1:
+            at_once = None
+        model.compile(training.make_optimizer(), steps_per_execution=at_once)
+        return model
 
     def _training(self, num_steps):
         if num_steps is None:

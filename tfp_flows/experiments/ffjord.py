@@ -1,7 +1,8 @@
 """Grathwohl et al. 2019, "FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models".
 
 arXiv 1810.01367: table 2. The settings are those of the table of tabular models in the appendix and of the authors'
-script, github.com/rtqichen/ffjord, train_tabular.py; the errors, over three runs, are in table 1 of Durkan et al. 2019, arXiv 1906.04032, too.
+script, github.com/rtqichen/ffjord, train_tabular.py; the errors, over three runs, are in table 1 of Durkan et al. 2019,
+arXiv 1906.04032, too.
 """
 
 import functools

@@ -20,11 +20,11 @@ _TABLE = {
 }
 
 
-def _make(event_shape, seed, *, num_levels, num_steps, hidden_channels, normalization) -> tfd.Distribution:
+def _make(event_shape, seed, *, num_levels, steps_per_level, hidden_channels, normalization) -> tfd.Distribution:
     flow = flows.glow(
         event_shape,
         num_levels=num_levels,
-        num_steps=num_steps,
+        num_steps=steps_per_level,
         hidden_channels=hidden_channels,
         normalization=normalization,
         alpha=None,
@@ -34,7 +34,7 @@ def _make(event_shape, seed, *, num_levels, num_steps, hidden_channels, normaliz
 
 
 def _experiment(name):
-    value, side, num_levels, num_steps, batch_size, num_rows, images = _TABLE[name]
+    value, side, num_levels, steps_per_level, batch_size, num_rows, images = _TABLE[name]
     differences = [
         "A scale is exp(s) with s within ±3 of 0, and not a sigmoid of s + 2.",
         "The channels are standardized, and not shifted by a half.",
@@ -54,7 +54,12 @@ def _experiment(name):
         num_rows=num_rows,
         data=f"{images}: integers from 0 to 255, [n, {side}, {side}, 3]",
         is_standardized=False,
-        settings={"num_levels": num_levels, "num_steps": num_steps, "hidden_channels": 512, "normalization": "act"},
+        settings={
+            "num_levels": num_levels,
+            "steps_per_level": steps_per_level,
+            "hidden_channels": 512,
+            "normalization": "act",
+        },
         training=Training(
             batch_size,
             1e-3,

@@ -39,8 +39,8 @@ def _experiment(method, name):
     table, width = TABLES[name], _WIDTHS[name]
     widths = "512 and 1024 units" if name == "bsds300" else f"{width} units"
     differences = [
-        f"The paper chooses between one and two hidden layers of {widths} by the validation data and does not say which "
-        f"it took; here there are two of {width} units.",
+        f"The paper chooses between one and two hidden layers of {widths} by the validation data and does not say "
+        f"which it took; here there are two of {width} units.",
         "The penalty 1e-6 |w|² is a decay beside Adam, not a term of the loss.",
         "Log-scales stay within ±10.",
     ]
