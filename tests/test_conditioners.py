@@ -174,3 +174,15 @@ def test_dropout_stays_out_of_a_stack():
     ]
     with pytest.raises(ValueError, match="without a `conditioner` argument"):
         tff.bijectors.Stack(turns)
+
+
+@pytest.mark.parametrize("normalization", ["weight", "act"])
+def test_scales_of_normalized_convolutions_are_in_the_file(normalization, tmp_path):
+    flow = tff.flows.glow([4, 4, 1], 1, 1, 8, normalization=normalization, seed=0)
+    model = tff.FlowModel(flow)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 0.3 * tf.random.stateless_normal(variable.shape, [0, 1]))
+    model.save(tmp_path / "images.keras")
+    x = np.random.default_rng(0).uniform(0.1, 0.9, (5, 4, 4, 1)).astype(np.float32)
+    again = keras.models.load_model(tmp_path / "images.keras")
+    np.testing.assert_array_equal(again.log_prob(x), model.log_prob(x))
