@@ -225,6 +225,7 @@ class Experiment:
         if training.num_steps is not None:
             steps = min(steps, training.num_steps)
             epochs = math.ceil(training.num_steps / steps)
+            steps = math.ceil(training.num_steps / epochs)
         model = self._compiled(training, seed, changes, None if steps == epoch else steps)
         model.fit(
             x,
