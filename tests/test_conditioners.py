@@ -155,6 +155,7 @@ def test_dropout_is_part_of_the_config_and_saved(tmp_path):
     coupling = tff.bijectors.NeuralSplineCoupling(4, conditioner=tff.conditioners.ResidualMLP(2, 46, (8,), dropout=0.3))
     model = tff.FlowModel(flow_of(lambda **shared: [[coupling]], 4))
     x = np.random.default_rng(0).normal(size=(32, 4)).astype(np.float32)
+    model.compile(jit_compile=False)
     model.fit(x, verbose=0)
     model.save(tmp_path / "dropout.keras")
     again = keras.models.load_model(tmp_path / "dropout.keras")

@@ -17,7 +17,7 @@ SMALL = {
     "maf": {"num_layers": 2, "hidden_units": (64, 64)},
     "maf-10": {"num_layers": 2, "hidden_units": (64,)},
     "ffjord": {"num_flows": 1, "hidden_units": (8, 8), "rtol": 1e-2, "atol": 1e-2},
-    "nsf-c": {"num_layers": 2, "hidden_units": (8,)},
+    "nsf-c": {"num_layers": 1, "hidden_units": (8,)},
     "nsf-ar": {"num_layers": 2, "hidden_units": (64,)},
     "glow": {"num_levels": 1, "steps_per_level": 1, "hidden_channels": 4},
 }
