@@ -30,6 +30,7 @@ ORDER = [
     "objectives",
     "tables",
     "datasets",
+    "experiments",
     "inference",
     "plotting",
     "report",

@@ -10,6 +10,7 @@ from tfp_flows.model import FlowModel
 from tfp_flows import objectives
 from tfp_flows.tables import TableModel
 from tfp_flows import datasets
+from tfp_flows.experiments import experiments
 from tfp_flows import inference
 from tfp_flows import plotting
 from tfp_flows import callbacks
@@ -26,6 +27,7 @@ __all__ = [
     "objectives",
     "TableModel",
     "datasets",
+    "experiments",
     "inference",
     "plotting",
     "callbacks",

@@ -24,6 +24,13 @@ def check_hidden_units(hidden_units):
     check_positive_integers(**{f"hidden_units[{k}]": units for k, units in enumerate(hidden_units)})
 
 
+def check_fraction(**values):
+    """Raises ValueError for the first of the named values that is not a number of at least 0 and below 1."""
+    for name, value in values.items():
+        if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 <= value < 1:
+            raise ValueError(f"Expected `{name}` to be at least 0 and below 1. Received: {name}={value!r}")
+
+
 def check_context_size(context_size):
     """Raises ValueError unless the context size is a non-negative integer."""
     if not is_integer(context_size) or context_size < 0:

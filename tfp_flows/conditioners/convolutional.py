@@ -230,6 +230,10 @@ class _NormalizedConvolution(keras.layers.Conv2D):
         self.bias.assign((self.bias.numpy() - location) / scale)
         self.log_scale.assign(self.log_scale.numpy() - np.log(scale))
 
+    # Keras's convolution writes kernel and bias alone, and then refuses its own file for the scale that is missing.
+    save_own_variables = keras.layers.Layer.save_own_variables
+    load_own_variables = keras.layers.Layer.load_own_variables
+
     @property
     def is_adapted(self):
         return not np.allclose(self.log_scale.numpy(), self._initial_log_scale) or bool(np.any(self.bias.numpy()))

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed, split_seed
+from tfp_flows._arguments import check_context_size, check_fraction, check_positive_integers, draw_seed, split_seed
 from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import check_context_mode, gated
 
@@ -149,7 +149,11 @@ class ResidualMLP(_DenseConditioner):
     start. Every entry of `hidden_units` is one block; they are all of one width. If "gated", c enters every block by a
     gated linear unit in place of V c: hₖ₋₁ + (Bₖ φ(...) + bₖ) ⊙ σ(Vₖ c + vₖ).
 
-    Shapes, arguments and errors: as in `MLP`; ValueError also if the widths differ.
+    With dropout, in training alone, what Bₖ multiplies is 0 with probability p and 1/(1 - p) times as large otherwise.
+    Training is `fit`; `evaluate`, `log_prob` and `sample` use the whole network.
+
+    Shapes, arguments and errors: as in `MLP`; ValueError also if the widths differ; and
+      dropout: p, at least 0 and below 1.
 
     Source: He et al. 2016, arXiv 1603.05027 (activation before each matrix); as conditioner: Durkan et al. 2019,
     arXiv 1906.04032, appendix B.1.
@@ -160,6 +164,17 @@ class ResidualMLP(_DenseConditioner):
     >>> tff.conditioners.ResidualMLP(input_size=3, output_size=4, hidden_units=(32, 32))(tf.ones([5, 3])).shape
     TensorShape([5, 4])
     """
+
+    def __init__(self, input_size, output_size, hidden_units=(64, 64), activation="relu", *, dropout=0.0, **options):
+        super().__init__(input_size, output_size, hidden_units, activation, **options)
+        check_fraction(dropout=dropout)
+        self.dropout = float(dropout)
+        # Without a probability there is no layer: its random state would be a variable of the flow.
+        seeds = split_seed(split_seed(self.seed, 1)[0], len(self.blocks)) if dropout else []
+        self.dropout_layers = [
+            keras.layers.Dropout(dropout, seed=seed, name=f"dropout_{k}", dtype=self.dtype_policy)
+            for k, seed in enumerate(seeds)
+        ]
 
     def _build_hidden_layers(self, seeds):
         width = self.hidden_units[0]
@@ -176,9 +191,13 @@ class ResidualMLP(_DenseConditioner):
     def call(self, x, context=None):
         hidden = self._first(x, context)
         for k, (inner, outer) in enumerate(self.blocks):
-            block = outer(self.activation(inner(self.activation(hidden))))
+            inside = self.activation(inner(self.activation(hidden)))
+            block = outer(self.dropout_layers[k](inside) if self.dropout_layers else inside)
             hidden = hidden + tf.cast(self._gated(block, k, context), hidden.dtype)
         return self.output_layer(self.activation(hidden))
+
+    def get_config(self):
+        return {**super().get_config(), "dropout": self.dropout}
 
 
 def _named(hidden_units):
