@@ -242,6 +242,15 @@ def test_pipelines_with_and_without_weights():
     np.testing.assert_allclose(model.evaluate(triples, verbose=0), 2 * model.evaluate(context, x, verbose=0), rtol=1e-4)
 
 
+@pytest.mark.parametrize("steps", [1, 17, 18])
+def test_an_epoch_has_the_steps_asked_for(steps):
+    model = tff.FlowModel(tff.flows.gaussian(2, seed=0))
+    model.fit(MOONS, batch_size=8, steps_per_epoch=steps, epochs=2, verbose=0)
+    assert model.optimizer.iterations == 2 * steps
+    model.fit(tf.data.Dataset.from_tensor_slices(MOONS).batch(8).repeat(), steps_per_epoch=steps, verbose=0)
+    assert model.optimizer.iterations == 3 * steps
+
+
 def test_pandas_frames_and_column_names():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(MOONS, columns=["east", "north"])

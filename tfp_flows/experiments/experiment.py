@@ -226,7 +226,7 @@ class Experiment:
             steps = min(steps, training.num_steps)
             epochs = math.ceil(training.num_steps / steps)
             steps = math.ceil(training.num_steps / epochs)
-        model = self._compiled(training, seed, changes, None if steps == epoch else steps)
+        model = self._compiled(training, seed, changes)
         model.fit(
             x,
             batch_size=training.batch_size,
@@ -258,14 +258,9 @@ class Experiment:
             log_prob = -log_prob / (math.prod(self.event_shape) * math.log(2))
         return Figure(float(log_prob.mean()), float(2 * log_prob.std() / math.sqrt(len(log_prob))))
 
-    def _compiled(self, training, seed, changes, steps=None):
-        """A model compiled to train; `steps` at a time, of data without an end, where it is given."""
+    def _compiled(self, training, seed, changes):
         model = FlowModel(self.flow(seed, **changes))
-        # Keras runs whole executions: of 250 steps in executions of 16 it would make 256.
-        at_once = None if steps is None else max(k for k in range(1, 17) if steps % k == 0)
-        if model.distribute_strategy.num_replicas_in_sync > 1:
-            at_once = None
-        model.compile(training.make_optimizer(), steps_per_execution=at_once)
+        model.compile(training.make_optimizer())
         return model
 
     def _training(self, num_steps):

@@ -98,8 +98,9 @@ class FlowModel(keras.Model):
           loss: None for the negative log-likelihood; else a Keras loss or a function, called with (x, log p(x)).
           metrics, weighted_metrics: Keras metrics of (x, log p(x)); "bits_per_dim" is one by name.
           steps_per_execution: batches that run in one call of the compiled function, which amortizes Keras's per-batch
-            overhead: half the time of a small flow. None for 16, or for 1 where a callback acts on batches, and with
-            several replicas, since TensorFlow cannot reduce over them inside Keras's loop.
+            overhead: half the time of a small flow. None for 16, or the greatest number up to 16 that divides
+            `steps_per_epoch` if `fit` is given one; for 1 where a callback acts on batches, and with several replicas,
+            since TensorFlow cannot reduce over them inside Keras's loop.
           jit_compile: whether to run under XLA; None to train under XLA and evaluate without, in one program for
             batches of any size, and not at all under a `tf.distribute` strategy, with op determinism on, where Keras
             refuses it, and on a CPU for flows of convolutions, which are slower under it there.
@@ -130,12 +131,16 @@ class FlowModel(keras.Model):
         )
         self._build_training_state()
 
-    def _steps_per_execution(self, callbacks):
+    def _steps_per_execution(self, callbacks, steps_per_epoch=None):
         """How many batches run in one call of the compiled function: what `compile` was given, or the default."""
         if self._steps_given is not None:
             return self._steps_given
-        several = self.distribute_strategy.num_replicas_in_sync > 1
-        return 1 if several or training.acts_on_batches(callbacks) else 16
+        if self.distribute_strategy.num_replicas_in_sync > 1 or training.acts_on_batches(callbacks):
+            return 1
+        if steps_per_epoch is None:
+            return 16
+        # Keras runs whole executions: of 250 steps in executions of 16 it would make 256.
+        return max((k for k in range(1, 17) if steps_per_epoch % k == 0), default=1)
 
     def _build_training_state(self):
         """Makes the variables of optimizer and metrics; made in the first step, they would cause a second tracing."""
@@ -207,6 +212,7 @@ class FlowModel(keras.Model):
             size = validation_batch_size or max(batch_size, 1024)
             validation_data = pipelines.evaluation_data(self.data_spec, validation_data, size)
         guard = training.guard_of(self, callbacks)
+        steps_per_execution = self._steps_per_execution(callbacks, kwargs.get("steps_per_epoch"))
         data = None if rows else pipelines.converted(spec, x, finite=guard is None)
         data = first_step.prepare(self, rows, data, adapt)
         if rows:
@@ -218,7 +224,7 @@ class FlowModel(keras.Model):
                 data = data.repeat()
         elif isinstance(data, tf.data.Dataset) and self.jit_compile:
             data = pipelines.filled(data)
-        with training.guarded(self, guard, self._steps_per_execution(callbacks)):
+        with training.guarded(self, guard, steps_per_execution):
             return super().fit(
                 data, epochs=epochs, validation_data=validation_data, callbacks=callbacks, shuffle=False, **kwargs
             )
