@@ -129,8 +129,8 @@ HEAD = """# Results
 Written by `make bench`; how it measures stands in benchmarks/bench.py. Milliseconds, with the letter of the library's
 better mode: x XLA, g graph, e eager, c `torch.compile`, j jit. *Best peer*: our time over that of the fastest other
 library. *Limit*: our time over that of the conditioners' matrix products alone. *Epoch*: one of 40 batches, by
-`FlowModel.fit` and by each peer's own training loop. The first call is that of the training step, beside the best of the
-libraries that compile it. A dash: the library cannot express it, or failed; why stands at the end.
+`FlowModel.fit` and by each peer's own training loop. *First call*: of the training step, beside the fastest library
+that compiles it. A dash: the library cannot express it, or failed; why stands at the end.
 """
 
 
