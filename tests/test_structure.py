@@ -14,6 +14,7 @@ ROOT = pathlib.Path(tff.__file__).parent
 
 # The order the data takes; a file imports only from lines above its own.
 ORDER = [
+    "_types",
     "_math",
     "_arguments",
     "_copies",

@@ -13,13 +13,14 @@ bound of the mean log-probability of the rounded data (Theis et al. 2016, arXiv 
 """
 
 import importlib.resources
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfp_flows._arguments import random_generator
 
 
-def quakes(dequantize=True, seed=None):
+def quakes(dequantize: bool = True, seed: int | Sequence[int] | np.random.Generator | None = None) -> np.ndarray:
     """1000 earthquakes off Fiji since 1964: two bent planes of events, with skewed magnitudes and counts.
 
     Columns: latitude (degrees, negative towards the south), longitude (degrees towards the east, 165 to 189), depth
@@ -46,7 +47,7 @@ quakes.columns = ("latitude", "longitude", "depth", "magnitude", "stations")
 quakes.steps = (0.01, 0.01, 1.0, 0.1, 1.0)
 
 
-def geyser(dequantize=True, seed=None):
+def geyser(dequantize: bool = True, seed: int | Sequence[int] | np.random.Generator | None = None) -> np.ndarray:
     """272 eruptions of Old Faithful: two clusters, short eruptions with short waits and long ones with long.
 
     Columns: the duration of an eruption and the waiting time until the next, both in minutes. The durations are whole
