@@ -19,6 +19,8 @@ Array: TypeAlias = tf.Tensor | tf.Variable | ArrayLike
 Structure: TypeAlias = Array | Mapping[str, Array]
 # A tensor, or a structure of tensors where a joint distribution has one.
 Tensors: TypeAlias = Any
+# What Keras computes of a model: a number, a list of them, or with `return_dict` a dictionary.
+Metrics: TypeAlias = Any
 # What a conditional flow takes beside x: one array, or several by name where its embedding takes a dictionary.
 Context: TypeAlias = Structure
 # What `fit` takes: arrays, pairs (context, x) of them, and pipelines of batches.

@@ -14,7 +14,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
 from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
-from tfp_flows._types import Array, Context, Data, Seed, Structure, Tensors
+from tfp_flows._types import Array, Context, Data, Metrics, Seed, Structure, Tensors
 from tfp_flows.context import context_shape_of, embedded
 from tfp_flows.model import export, first_step, pipelines, training
 from tfp_flows.model.compiled import CompiledMethods
@@ -241,7 +241,7 @@ class FlowModel(keras.Model):
         context: Context | None = None,
         sample_weight: Array | None = None,
         **kwargs: Any,
-    ) -> float | list[float] | dict[str, float]:
+    ) -> Metrics:
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
         if not self.compiled:
             self.compile()
@@ -266,7 +266,7 @@ class FlowModel(keras.Model):
         return_dict: bool = False,
         *,
         context: Context | None = None,
-    ) -> float | list[float] | dict[str, float]:
+    ) -> Metrics:
         """One step on a batch, as `keras.Model.train_on_batch` takes it; arguments and checks as in `fit`."""
         _check_no_classes(class_weight)
         if not self.compiled:
@@ -282,7 +282,7 @@ class FlowModel(keras.Model):
         return_dict: bool = False,
         *,
         context: Context | None = None,
-    ) -> float | list[float] | dict[str, float]:
+    ) -> Metrics:
         """The loss of a batch, as `keras.Model.test_on_batch` gives it; arguments and checks as in `evaluate`."""
         if not self.compiled:
             self.compile()

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tfp_flows import flows
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, split_seed
-from tfp_flows._types import Array, DType, Table
+from tfp_flows._types import Array, DType, Metrics, Table
 from tfp_flows.distributions import Categories, Partial
 from tfp_flows.model import FlowModel
 from tfp_flows.tables import export, frames
@@ -210,7 +210,7 @@ class TableModel:
         ]
         return self.schema.decode(tf.concat(parts, 0), frame)
 
-    def evaluate(self, frame: Table, **kwargs: Any) -> float | list[float] | dict[str, float]:
+    def evaluate(self, frame: Table, **kwargs: Any) -> Metrics:
         """The mean negative log-likelihood of a table, in nats, and the metrics of `compile`: see `FlowModel`."""
         rows, context, _ = self.schema.encode(frame, training=True)
         return self.flow_model.evaluate(self._cast(rows), context=self._cast(context), **{"verbose": 0, **kwargs})
