@@ -11,6 +11,8 @@ sys.path.insert(0, str(DOCS.parent))
 
 import docstrings  # noqa: E402
 
+from tfp_flows import _types  # noqa: E402
+
 project = "tfp_flows"
 version = release = "0.2.0"
 copyright = "the authors of tfp_flows, Apache-2.0"
@@ -33,21 +35,7 @@ myst_heading_anchors = 3
 autodoc_inherit_docstrings = False  # what comes from Keras or TFP is described there
 autodoc_member_order = "bysource"  # of a module: the order of its `__all__`
 # Hints show the short names of `tfp_flows._types`.
-names = [
-    "Activation",
-    "Array",
-    "Context",
-    "Data",
-    "DType",
-    "Metrics",
-    "Seed",
-    "Shape",
-    "Structure",
-    "Table",
-    "Tensors",
-    "Walk",
-]
-autodoc_type_aliases = {name: name for name in names}
+autodoc_type_aliases = {name: name for name in _types.__annotations__}
 maximum_signature_line_length = 100  # longer ones have a line for each argument
 default_role = "code"
 
