@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+Same = TypeVar("Same", bound="Copyable")
 
 
 class Copyable:
@@ -13,7 +15,7 @@ class Copyable:
     with its own weights of equal values.
     """
 
-    def copy(self, **overrides: Any) -> Copyable:
+    def copy(self: Same, **overrides: Any) -> Same:
         """A bijector with the same weights; `name` alone may be another.
 
         Raises: ValueError for any other argument that differs: it may need other weights, orders or masks, and then the

@@ -98,7 +98,7 @@ class Calorimeter:
         return np.diff(below, axis=1)
 
     @staticmethod
-    def spread(place: np.ndarray, cells: int, radius: np.ndarray) -> np.ndarray:
+    def spread(place: np.ndarray, cells: int, radius: np.ndarray | float) -> np.ndarray:
         """The parts of a layer's energy that its cells get: places (x, y) `[2, n, 1]`, result `[n, cells²]`.
 
         R² / π / (x² + y² + R²)² is ∂²F/∂x∂y of F = (f(x, y) + f(y, x)) / 2π, f(x, y) = x / s · arctan(y / s),

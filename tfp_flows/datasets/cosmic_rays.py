@@ -131,7 +131,7 @@ class CosmicRays:
         sizes = [tf.math.log(total / m) for total, m in zip(totals, (self.num_events, self.num_showers), strict=True)]
         return tf.concat([*shapes, *sizes], -1)
 
-    def joint_log_prob(self, z: tf.Tensor, counts: Array) -> tf.Tensor:
+    def joint_log_prob(self, z: Array, counts: Array) -> tf.Tensor:
         """log p(counts|θ(z)) + log N(z; 0, I): the posterior of z, with θ = `prior.bijector.forward(z)`, unnormalized.
 
         Its normalization is the evidence p(counts), the same as that of the posterior of θ.

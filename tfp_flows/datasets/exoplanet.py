@@ -138,7 +138,7 @@ class Exoplanet:
         spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         return tf.reduce_sum(tfd.Normal(self.spectrum(theta), self.noise(level)).log_prob(spectrum), -1)
 
-    def joint_log_prob(self, z: tf.Tensor, observation: Array) -> tf.Tensor:
+    def joint_log_prob(self, z: Array, observation: Array) -> tf.Tensor:
         """log p(δ|θ(z), s) + log N(z; 0, I), unnormalized; its normalization is the evidence p(δ|s) of the model."""
         z = as_vectors(z, self.size, self.dtype, "z")
         log_likelihood = self.log_likelihood(self.prior.bijector.forward(z), observation)

@@ -70,7 +70,7 @@ class Categories(Distribution):
         self.precision = tf.as_dtype(dtype)
         super().__init__([len(self.sizes)], dtype=tf.int32, parameters=parameters, name=name)
 
-    def one_hot(self, x: tf.Tensor) -> tf.Tensor:
+    def one_hot(self, x: Array) -> tf.Tensor:
         """x `[..., K]` as one-hot vectors side by side, `[..., sum of sizes]`."""
         columns = tf.unstack(x, axis=-1)
         return tf.concat(

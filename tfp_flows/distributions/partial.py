@@ -99,7 +99,7 @@ class Partial(Distribution):
         x = x * present
         return tf.reduce_sum(present * self._factors(x, present, context).log_prob(x), -1)
 
-    def draw(self, present: Array, context: tf.Tensor | None = None, seed: Seed | None = None) -> tf.Tensor:
+    def draw(self, present: Array, context: Array | None = None, seed: Seed | None = None) -> tf.Tensor:
         """x for m `[..., D]`, and a context of the same batch shape; 0 where m is."""
         present = tf.cast(present, self.dtype)
         x = tf.zeros_like(present)

@@ -48,7 +48,7 @@ class Product(transformed_distribution._TransformedDistribution):
         self.spaces = spaces_of(product)
         super().__init__(distribution, bijector, parameters=parameters, name=name)
 
-    def split(self, x: tf.Tensor) -> dict[str, tf.Tensor]:
+    def split(self, x: Array) -> dict[str, tf.Tensor]:
         """The parts of events `[..., D]`, by name."""
         blocks = tf.split(x, [space.event_size for space in self.spaces], -1)
         return {space.name: block for space, block in zip(self.spaces, blocks, strict=True)}

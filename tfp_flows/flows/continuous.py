@@ -9,6 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
+from tfp_flows._types import Part
 from tfp_flows.distributions import Flow
 from tfp_flows.flows.flow import flow_of, preset
 
@@ -35,7 +36,7 @@ def continuous(event_size: int, **options: Any) -> Flow:
     )
 
 
-def with_solver(flow: tfd.Distribution | tfb.Bijector, **options: Any) -> tfd.Distribution | tfb.Bijector:
+def with_solver(flow: Part, **options: Any) -> Part:
     """The same flow, with the same weights, its continuous parts solved in other steps: fewer, or more exact ones.
 
     After flow matching ten steps of "midpoint" give fair samples in a tenth of the time or less.
