@@ -42,7 +42,7 @@ for version in "${versions[@]}"; do
   installed=$folder/environment/bin/python
   if ! { "$installed" -m pip install --quiet "$wheel[tables]" pytest &&
     "$installed" -c "import tfp_flows; assert 'site-packages' in tfp_flows.__file__, tfp_flows.__file__" &&
-    "$installed" -m pytest -q -p no:cacheprovider @tests/smoke.txt; }; then
+    "$installed" -m pytest -q --disable-warnings -p no:cacheprovider @tests/smoke.txt; }; then
     failed+=("$version")
   fi
   rm -rf "$folder/environment"
