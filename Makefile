@@ -3,12 +3,12 @@
 PYTHON ?= python3
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: demo test test-oldest lint bench bench-posteriors docs docs-execute gallery clean
+.PHONY: demo test test-oldest smoke lint types bench bench-posteriors docs docs-execute gallery clean
 
 demo: .venv/with-plot  ## fit a flow to real data, compare, plot, save, serve
 	.venv/bin/python examples/quickstart.py --output out
 
-test: .venv/with-test lint  ## all tests, in two processes
+test: .venv/with-test lint types  ## all tests, in two processes
 	$(call pytest,.venv)
 
 test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises
@@ -21,6 +21,9 @@ define pytest
 		$(1)/bin/python -m pytest -n 2 tests/test_$$part*.py || failed=1; \
 	done; exit $$failed
 endef
+
+smoke: .venv/with-test  ## wheel and sdist, and tests/smoke.txt on the wheel, on each Python that is found
+	PYTHON=.venv/bin/python bash tests/smoke.sh
 
 docs: .venv/with-docs  ## the site, in docs/_build/html; a warning is an error
 	.venv/bin/python -m sphinx -W --keep-going -b html docs docs/_build/html
@@ -37,6 +40,9 @@ bench: .venv/with-test  ## every flow beside other libraries, about an hour: ben
 lint: .venv/with-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+
+types: .venv/with-test  ## the examples against the package's type hints
+	.venv/bin/mypy
 
 bench-posteriors: .venv/with-bench  ## C2ST on six public problems of simulation-based inference; hours
 	.venv/bin/python benchmarks/posteriors.py --folder out/sbibm

@@ -37,6 +37,8 @@ setup(
             "pytest-xdist>=3.6",
             "hypothesis>=6.100",
             "ruff==0.17.*",  # other versions have other rules
+            "mypy==2.4.*",  # other versions find other things
+            "build>=1.2",
             "nbclient>=0.10",
             "nbformat>=5.10",
             "ipykernel>=6.29",

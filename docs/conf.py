@@ -1,6 +1,7 @@
 """The site's settings for Sphinx; `make docs` builds it, without network, into docs/_build/html."""
 
 import pathlib
+import re
 import shutil
 import sys
 
@@ -9,6 +10,8 @@ sys.path.insert(0, str(DOCS))
 sys.path.insert(0, str(DOCS.parent))
 
 import docstrings  # noqa: E402
+
+from tfp_flows import _types  # noqa: E402
 
 project = "tfp_flows"
 version = release = "0.2.0"
@@ -31,6 +34,9 @@ myst_heading_anchors = 3
 
 autodoc_inherit_docstrings = False  # what comes from Keras or TFP is described there
 autodoc_member_order = "bysource"  # of a module: the order of its `__all__`
+# Hints show the short names of `tfp_flows._types`.
+autodoc_type_aliases = {name: name for name in _types.__annotations__}
+maximum_signature_line_length = 100  # longer ones have a line for each argument
 default_role = "code"
 
 html_theme = "furo"
@@ -55,7 +61,13 @@ def skip_what_others_wrote(app, what, name, obj, skip, options):
     return skip or not getattr(obj, "__module__", "tfp_flows").startswith("tfp_flows") or None
 
 
+def short_names(app, what, name, obj, options, signature, returns):
+    """In a union Sphinx writes the name of a hint as `TypeAliasForwardRef('Array')`."""
+    return tuple(text and re.sub(r"TypeAliasForwardRef\('(\w+)'\)", r"\1", text) for text in (signature, returns))
+
+
 def setup(app):
+    app.connect("autodoc-process-signature", short_names)
     app.connect("builder-inited", copy_notebooks)
     app.connect("autodoc-skip-member", skip_what_others_wrote)
     app.connect("autodoc-process-docstring", docstrings.process)

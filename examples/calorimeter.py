@@ -25,7 +25,7 @@ import tfp_flows as tff
 matplotlib.use("agg")
 from matplotlib import pyplot as plt
 
-NETWORKS = {"hidden_units": (128, 128), "activation": "silu"}
+NETWORKS: dict = {"hidden_units": (128, 128), "activation": "silu"}
 
 
 def make_student(size, context_size, num_layers):
@@ -141,7 +141,11 @@ def main():
         print(f"{name}: AUC of the classifier {auc:.3f}; {len(energy) / seconds:,.0f} showers a second")
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6), layout="constrained")
-    styles = {"color": "0.85", "histtype": "stepfilled"}, {"color": "tab:blue", "linewidth": 3}, {"color": "tab:orange"}
+    styles: tuple[dict, ...] = (
+        {"color": "0.85", "histtype": "stepfilled"},
+        {"color": "tab:blue", "linewidth": 3},
+        {"color": "tab:orange"},
+    )
     for (name, found), style in zip(showers.items(), styles, strict=True):
         drawn = quantities(calorimeter, energy, found)
         for axis, (label, (values, bins)) in zip(axes.flat, drawn.items(), strict=True):

@@ -144,7 +144,7 @@ def draw(path, flow, markov, truth, counts):
     """The posterior by chain and flow, and in the corner the observed spectrum with the flow's prediction."""
     figure = tff.plotting.corner(markov, flow, PROBLEM.labels, names=("chain", "flow"))
     corner.overplot_lines(figure, truth, color="tab:gray")
-    axes = figure.add_axes([0.64, 0.6, 0.33, 0.27])
+    axes = figure.add_axes((0.64, 0.6, 0.33, 0.27))
     energy = 18.7 + 0.075 * (np.arange(20) + 0.5)
     axes.errorbar(energy, counts[:20], np.sqrt(counts[:20]), fmt="k.", label="observed")
     band = np.quantile(EXACT.expected(flow[:1000]).numpy()[:, :20], [0.025, 0.975], axis=0)

@@ -121,7 +121,7 @@ def main():
         if arguments.models and name not in arguments.models:
             continue
         data = [(classes[part], images[part]) if is_conditional else (images[part],) for part in parts]
-        model = train(distribution, *data[:2], arguments.seconds)
+        model = train(distribution, data[0], data[1], arguments.seconds)
         bits = [model.evaluate(*rows, verbose=0, return_dict=True)["bits_per_dim"] for rows in data]
         # With more draws of the noise the bound is tighter.
         distribution.num_samples = 64

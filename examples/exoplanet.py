@@ -27,14 +27,14 @@ import tfp_flows as tff
 
 matplotlib.use("agg")
 
-TRUTH = np.float32([0.55, 0.5, 1.1, 1.35, -3.0])
+TRUTH = np.array([0.55, 0.5, 1.1, 1.35, -3.0], np.float32)
 
 
 def make_model(planet, num_layers):
     """p(z | features): splines, and a Gaussian whose mean and covariance depend on the features as well."""
     layers = [keras.layers.Dense(128, "silu") for _ in range(3)]
     embedding = keras.Sequential([keras.Input([102]), *layers, keras.layers.Dense(64)])
-    parts = {"context_size": 64, "activation": "silu", "hidden_units": (128, 128), "seed": 0}
+    parts: dict = {"context_size": 64, "activation": "silu", "hidden_units": (128, 128), "seed": 0}
     splines = tff.flows.neural_spline_coupling(planet.size, num_layers, standardize=False, **parts)
     gaussian = tff.bijectors.TriangularAffine(planet.size, **parts)
     flow = tfd.TransformedDistribution(splines.distribution, tfb.Chain([gaussian, splines.bijector]))
@@ -121,13 +121,13 @@ def compare(planets, models, chains, observation, num_draws):
 
 def draw(path, planets, observation, found, annealed):
     """The posterior with clouds by chains and by the weighted flow, and the spectrum with what both models predict."""
-    thetas = [
+    chains, flow = [
         planets[0].prior.bijector.forward(np.float32(sample.resample(4000, seed=0))).numpy()
         for sample in (annealed[0], found[0])
     ]
-    figure = tff.plotting.corner(*thetas, planets[0].labels, names=("Markov chains", "flow, weighted"))
+    figure = tff.plotting.corner(chains, flow, planets[0].labels, names=("Markov chains", "flow, weighted"))
     corner.overplot_lines(figure, TRUTH, color="tab:gray")
-    axes = figure.add_axes([0.55, 0.66, 0.42, 0.22])
+    axes = figure.add_axes((0.55, 0.66, 0.42, 0.22))
     wavelengths, spectrum = planets[0].wavelengths, observation[:100]
     axes.errorbar(wavelengths, spectrum, planets[0].noise(observation[100:]), fmt="k.", linewidth=0.5, markersize=3)
     for planet, sample, color, name in zip(planets, found, ("tab:orange", "tab:blue"), ("clouds", "none"), strict=True):

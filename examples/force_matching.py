@@ -38,7 +38,7 @@ def sample(potential, n, extent, seed):
     generator = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(*[np.linspace(-extent, extent, 400)] * 2), -1).astype("float32")
     least = float(tf.reduce_min(potential(tf.constant(grid)))) - 0.05
-    draws = []
+    draws: list = []
     while sum(map(len, draws)) < n:
         x = generator.uniform(-extent, extent, size=(4 * n, 2)).astype("float32")
         draws.append(x[generator.uniform(size=4 * n) < np.exp(least - potential(tf.constant(x)))])
@@ -100,9 +100,8 @@ def main(seconds, output, rows, num_layers):
         axis.plot(line[:, 0], forces_of(lambda x, u=potential: -u(x), line)[:, 0], "k", lw=3, alpha=0.3, label="exact")
         for kind, objective in (("smooth", with_forces), ("smooth", likelihood), ("spline", likelihood)):
             if problem == "torsion":
-                circle = {"bound": math.pi, "circular": True}
-                bump, spline = tff.transformers.Bump(**circle), tff.transformers.RationalQuadratic(**circle)
-                flow = torus_flow(bump if kind == "smooth" else spline, num_layers, seed=0)
+                transformer = tff.transformers.Bump if kind == "smooth" else tff.transformers.RationalQuadratic
+                flow = torus_flow(transformer(bound=math.pi, circular=True), num_layers, seed=0)
             else:
                 preset = tff.flows.smooth if kind == "smooth" else tff.flows.neural_spline_coupling
                 flow = preset(2, num_layers=num_layers, seed=0)

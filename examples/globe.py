@@ -57,7 +57,7 @@ def main():
         print(f"log-density about the {name} pole: {ring.min():.3f} to {ring.max():.3f}")
 
     # Turned half around, so that the date line is in the middle of the map.
-    turn = np.float32([-1, -1, 1])
+    turn = np.array([-1, -1, 1], np.float32)
     flow = model.distribution
     turned = tfd.TransformedDistribution(flow.distribution, tfb.Chain([tfb.Scale(turn), flow.bijector]))
     figure = tff.plotting.sphere(turned, samples=turn * x)

@@ -41,7 +41,7 @@ def make_model(problem):
             layers.Dense(64, activation="silu"),
         ]
     )
-    parts = {"context_size": 64, "activation": "silu", "seed": 0}
+    parts: dict = {"context_size": 64, "activation": "silu", "seed": 0}
     splines = tff.flows.neural_spline_coupling(2, num_layers=4, standardize=False, **parts)
     gaussian = tff.bijectors.TriangularAffine(2, **parts)
     flow = tfd.TransformedDistribution(splines.distribution, tfb.Chain([problem.bijector, gaussian, splines.bijector]))

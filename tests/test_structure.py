@@ -1,4 +1,4 @@
-"""The house: files import only from above, docstrings run, nothing public is without words."""
+"""The house: files import only from above, docstrings run, nothing public is without words and type hints."""
 
 import ast
 import doctest
@@ -9,11 +9,13 @@ import pathlib
 import pytest
 
 import tfp_flows as tff
+from tfp_flows import model, saving, serving, tables
 
 ROOT = pathlib.Path(tff.__file__).parent
 
 # The order the data takes; a file imports only from lines above its own.
 ORDER = [
+    "_types",
     "_math",
     "_arguments",
     "_copies",
@@ -109,3 +111,33 @@ def test_public_things_have_words_and_an_example(name, thing):
     assert words
     if not inspect.isabstract(thing):
         assert ">>>" in words, f"{name} has no example"
+
+
+def public_functions():
+    """Every public function, constructor, method and property of ours, by its name."""
+    report = importlib.import_module("tfp_flows.report")  # `tff.report` is the function
+    spaces = (tff, tff.transformers, tff.conditioners, tff.bijectors, tff.distributions, tff.flows, tff.objectives)
+    spaces += (tff.inference, tff.plotting, tff.callbacks, tff.datasets, tables, report, serving, saving, model)
+    for thing in (getattr(space, name) for space in spaces for name in space.__all__):
+        if inspect.isfunction(thing):
+            yield f"{thing.__module__}.{thing.__name__}", thing
+        elif not inspect.ismodule(thing):
+            parents = inspect.getmro(thing if inspect.isclass(thing) else type(thing))
+            for parent in parents:
+                for name, value in vars(parent).items():
+                    function = getattr(value, "fget", getattr(value, "__func__", value))
+                    is_public = not name.startswith("_") or name in ("__init__", "__call__")
+                    if is_public and inspect.isfunction(function) and function.__module__.startswith("tfp_flows"):
+                        yield f"{function.__module__}.{function.__qualname__}", function
+
+
+def test_public_functions_have_hints():
+    missing = set()
+    for name, function in public_functions():
+        signature = inspect.signature(function)
+        if signature.return_annotation is signature.empty:
+            missing.add(f"{name} -> ?")
+        for parameter in signature.parameters.values():
+            if parameter.annotation is parameter.empty and parameter.name not in ("self", "cls"):
+                missing.add(f"{name}({parameter.name}: ?)")
+    assert not missing

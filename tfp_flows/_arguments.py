@@ -78,9 +78,10 @@ def merged_signature(function, *parents):
     They are the keyword-only parameters of the signatures `parents` that the function does not name itself, and a
     parent's own `**keywords` if it has any. It serves `help`, and whoever binds arguments.
     """
-    own = list(inspect.signature(function).parameters.values())
+    signature = inspect.signature(function)
+    own = list(signature.parameters.values())
     if not own or own[-1].kind is not inspect.Parameter.VAR_KEYWORD:
-        return inspect.Signature(own)
+        return signature
     merged = {parameter.name: parameter for parameter in own[:-1]}
     open_ended = {}
     for parent in parents:
@@ -89,7 +90,7 @@ def merged_signature(function, *parents):
                 merged.setdefault(name, parameter)
             elif parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 open_ended = {name: parameter}
-    return inspect.Signature([*merged.values(), *open_ended.values()])
+    return signature.replace(parameters=[*merged.values(), *open_ended.values()])
 
 
 def keyword_signature(function):

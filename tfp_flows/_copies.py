@@ -1,5 +1,11 @@
 """What copies of a bijector share, and what slices of it are."""
 
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+Same = TypeVar("Same", bound="Copyable")
+
 
 class Copyable:
     """Copies of a bijector that makes weights of its own, from its `parameters`.
@@ -9,7 +15,7 @@ class Copyable:
     with its own weights of equal values.
     """
 
-    def copy(self, **overrides):
+    def copy(self: Same, **overrides: Any) -> Same:
         """A bijector with the same weights; `name` alone may be another.
 
         Raises: ValueError for any other argument that differs: it may need other weights, orders or masks, and then the

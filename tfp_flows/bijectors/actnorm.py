@@ -1,9 +1,12 @@
 """A scale and a shift per coordinate, or per channel of an image, initialized from data."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._math.standardization import location_and_scale
+from tfp_flows._types import Array, Context, DType, Shape
 from tfp_flows.bijectors.bijector import Bijector
 
 
@@ -35,13 +38,15 @@ class ActNorm(Bijector):
 
     _trainable = True
 
-    def __init__(self, event_size, *, dtype=tf.float32, validate_args=False, name=None):
+    def __init__(
+        self, event_size: Shape, *, dtype: DType = tf.float32, validate_args: bool = False, name: str | None = None
+    ) -> None:
         super().__init__(event_size, dtype=dtype, validate_args=validate_args, name=name)
         zeros = tf.zeros([self.event_shape[-1]], self.dtype)
         self.shift = tf.Variable(zeros, trainable=self._trainable, name="shift")
         self.log_scale = tf.Variable(zeros, trainable=self._trainable, name="log_scale")
 
-    def adapt(self, x, context=None):
+    def adapt(self, x: Array, context: Context | None = None) -> None:
         """Sets t to the mean and exp(s) to the standard deviation of x, `[n, event_size]` or `[n, H, W, C]`.
 
         Raises: ValueError if x is non-finite or holds no row.
@@ -57,12 +62,12 @@ class ActNorm(Bijector):
         self.log_scale.assign(np.log(scale))
 
     @property
-    def is_adapted(self):
+    def is_adapted(self) -> bool:
         """Whether s or t differ from their initial values."""
         return bool(np.any(self.shift.numpy()) or np.any(self.log_scale.numpy()))
 
     @property
-    def is_constant_jacobian(self):
+    def is_constant_jacobian(self) -> bool:
         # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
         return not self.context_size
 

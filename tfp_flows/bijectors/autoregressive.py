@@ -1,14 +1,21 @@
 """Autoregressive flows: each coordinate is transformed conditionally on the coordinates before it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of, split_keywords
+from tfp_flows._types import Activation, Array
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.conditioners.made_sequential import solve
 from tfp_flows.transformers.affine import Affine
 from tfp_flows.transformers.rational_quadratic import RationalQuadratic
+from tfp_flows.transformers.transformer import Transformer
 
 
 class MaskedAutoregressive(Bijector):
@@ -55,20 +62,20 @@ class MaskedAutoregressive(Bijector):
 
     def __init__(
         self,
-        event_size,
-        transformer,
-        one_pass="inverse",
+        event_size: int,
+        transformer: Transformer,
+        one_pass: str = "inverse",
         *,
-        input_order="left-to-right",
-        hidden_degrees="equal",
-        num_masks=1,
-        residual=False,
-        context_mode="add",
-        drawn_masks=None,
-        hidden_units=(64, 64),
-        activation="relu",
-        **shared,
-    ):
+        input_order: str | Array = "left-to-right",
+        hidden_degrees: str = "equal",
+        num_masks: int = 1,
+        residual: bool = False,
+        context_mode: str = "add",
+        drawn_masks: list | None = None,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **shared: Any,
+    ) -> None:
         super().__init__(event_size, **shared)
         check_one_of(("inverse", "forward"), one_pass=one_pass)
         self.transformer = transformer
@@ -136,7 +143,7 @@ class MAF(MaskedAutoregressive):
     TensorShape([5, 3])
     """
 
-    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+    def __init__(self, event_size: int, log_scale_bound: float = 3.0, **shared: Any) -> None:
         super().__init__(event_size, Affine(log_scale_bound), one_pass="inverse", **shared)
 
 
@@ -159,7 +166,7 @@ class IAF(MaskedAutoregressive):
     [1.0, 1.0, 1.0]
     """
 
-    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+    def __init__(self, event_size: int, log_scale_bound: float = 3.0, **shared: Any) -> None:
         super().__init__(event_size, Affine(log_scale_bound), one_pass="forward", **shared)
 
 
@@ -181,6 +188,6 @@ class NeuralSplineAutoregressive(MaskedAutoregressive, keywords_of=RationalQuadr
     TensorShape([5, 3])
     """
 
-    def __init__(self, event_size, **shared):
+    def __init__(self, event_size: int, **shared: Any) -> None:
         settings, shared = split_keywords(RationalQuadratic, shared)
         super().__init__(event_size, RationalQuadratic(**settings), one_pass="inverse", **shared)

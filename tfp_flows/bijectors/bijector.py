@@ -1,8 +1,11 @@
 """The base class of every bijector here: owns Keras layers, takes a context, checks input, in one place."""
 
+from __future__ import annotations
+
 import abc
 import inspect
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +22,7 @@ from tfp_flows._arguments import (
     merged_signature,
 )
 from tfp_flows._copies import Copyable
+from tfp_flows._types import DType, Shape
 from tfp_flows.tracking import weights_of
 
 
@@ -107,16 +111,16 @@ class Bijector(Copyable, tfb.Bijector):
 
     def __init__(
         self,
-        event_shape,
-        base_shape=None,
-        context_shape=None,
+        event_shape: Shape,
+        base_shape: Shape | None = None,
+        context_shape: Shape | None = None,
         *,
-        context_size=0,
-        dtype=tf.float32,
-        seed=None,
-        validate_args=False,
-        name=None,
-    ):
+        context_size: int = 0,
+        dtype: DType = tf.float32,
+        seed: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         check_context_size(context_size)
         self.event_shape = _checked_shape(event_shape)
         self.base_shape = self.event_shape if base_shape is None else _checked_shape(base_shape)
@@ -145,7 +149,7 @@ class Bijector(Copyable, tfb.Bijector):
         """z = f⁻¹(x) and log|det ∂f⁻¹/∂x|."""
 
     @property
-    def event_size(self):
+    def event_size(self) -> int:
         """D, the number of coordinates of x."""
         return math.prod(self.event_shape)
 
@@ -255,7 +259,7 @@ class Bijector(Copyable, tfb.Bijector):
             raise TypeError(f"`{self.name}` expected events of dtype {self.dtype.name}. Received: {dtype}")
         return event
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments: what `keras.saving.register_keras_serializable` asks of a subclass of yours."""
         return dict(self.parameters)
 

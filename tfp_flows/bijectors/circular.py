@@ -1,11 +1,17 @@
 """Flows of angles: coupling and autoregressive layers on a torus, whose densities have no seam."""
 
-import math
+from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import draw_seed, split_keywords
+from tfp_flows._types import Activation, Array
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.coupling import Coupling
 from tfp_flows.conditioners.made import MADE
@@ -40,7 +46,16 @@ class CircularCoupling(Coupling, keywords_of=CircularSpline):
 
     _network = PeriodicMLP
 
-    def __init__(self, event_size, mask="half", conditioner=None, *, phase=None, seed=None, **shared):
+    def __init__(
+        self,
+        event_size: int,
+        mask: str | Array = "half",
+        conditioner: keras.layers.Layer | None = None,
+        *,
+        phase: float | None = None,
+        seed: int | None = None,
+        **shared: Any,
+    ) -> None:
         settings, shared = split_keywords(CircularSpline, shared)
         seed = draw_seed(seed)
         spline = CircularSpline(**settings, phase=_phase(phase, seed))
@@ -82,15 +97,15 @@ class CircularAutoregressive(Bijector, keywords_of=CircularSpline):
 
     def __init__(
         self,
-        event_size,
-        input_order="left-to-right",
+        event_size: int,
+        input_order: str | Array = "left-to-right",
         *,
-        phase=None,
-        hidden_units=(64, 64),
-        activation="relu",
-        seed=None,
-        **shared,
-    ):
+        phase: float | None = None,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        seed: int | None = None,
+        **shared: Any,
+    ) -> None:
         settings, shared = split_keywords(CircularSpline, shared)
         super().__init__(event_size, seed=draw_seed(seed), **shared)
         self.transformer = CircularSpline(**settings, phase=_phase(phase, self.seed))

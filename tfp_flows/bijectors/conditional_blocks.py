@@ -1,10 +1,16 @@
 """Blocks of coordinates side by side, each by a bijector of its own, conditioned on the blocks before it."""
 
+from __future__ import annotations
+
 import dataclasses
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 
+from tfp_flows._types import Walk
 from tfp_flows.bijectors.actnorm import Standardize
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.periodic import cos_and_sin
@@ -94,7 +100,7 @@ class ConditionalBlocks(Bijector):
 
     has_its_context = True  # the parts', which they get here, is not the one from outside
 
-    def __init__(self, bijectors, product, **shared):
+    def __init__(self, bijectors: Sequence[tfb.Bijector], product: str, **shared: Any) -> None:
         self.spaces = spaces_of(product)
         super().__init__(
             sum(space.event_size for space in self.spaces), sum(space.base_size for space in self.spaces), **shared
@@ -118,7 +124,7 @@ class ConditionalBlocks(Bijector):
             if space.letter in "ei"
         }
 
-    def inverse_parts(self, x, context):
+    def inverse_parts(self, x: tf.Tensor, context: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """(z_k, log|det ∂z_k/∂x_k|) for every part."""
         results = []
         blocks = tf.split(x, [space.event_size for space in self.spaces], -1)
@@ -155,7 +161,7 @@ class ConditionalBlocks(Bijector):
             return cos_and_sin(block)
         return self.standardize[space.name].inverse(block) if space.name in self.standardize else block
 
-    def walk(self, x, context, inverted):
+    def walk(self, x: tf.Tensor, context: tf.Tensor | None, inverted: bool) -> Walk:
         """The way of data through the parts: see `tfp_flows.context.walk`."""
         sizes = [space.base_size if inverted else space.event_size for space in self.spaces]
         results = []

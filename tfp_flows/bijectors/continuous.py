@@ -1,12 +1,17 @@
 """Continuous flows: points carried along by a velocity field, which a network gives."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of, check_positive_integers
 from tfp_flows._math import ode
+from tfp_flows._types import Activation
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.velocity import Velocity
 from tfp_flows.context.joining import call_conditioner, concatenate
@@ -69,21 +74,21 @@ class Continuous(Bijector):
 
     def __init__(
         self,
-        event_size,
-        velocity=None,
-        trace="auto",
+        event_size: int,
+        velocity: keras.layers.Layer | None = None,
+        trace: str = "auto",
         *,
-        solver="dormand_prince",
-        num_steps=10,
-        rtol=1e-5,
-        atol=1e-5,
-        max_steps=256,
-        step_size="batch",
-        noise="rademacher",
-        hidden_units=(64, 64),
-        activation="tanh",
-        **shared,
-    ):
+        solver: str = "dormand_prince",
+        num_steps: int = 10,
+        rtol: float = 1e-5,
+        atol: float = 1e-5,
+        max_steps: int = 256,
+        step_size: str = "batch",
+        noise: str = "rademacher",
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "tanh",
+        **shared: Any,
+    ) -> None:
         super().__init__(event_size, **shared)
         check_one_of(("auto", "exact", "hutchinson"), trace=trace)
         check_one_of(tuple(ode.METHODS), solver=solver)
@@ -119,19 +124,19 @@ class Continuous(Bijector):
         self._costs = None
         self._solvers = self._no_dependency({})
 
-    def with_solver(self, **options):
+    def with_solver(self, **options: Any) -> Continuous:
         """The same flow, with the same weights, solved in another way.
 
         Arguments: `solver`, `num_steps`, `rtol`, `atol`, `max_steps`, `step_size` and `trace`, as the class has them.
         """
         return type(self)(**{**self.parameters, "velocity": self.velocity, **options})
 
-    def velocity_at(self, z, time, context=None):
+    def velocity_at(self, z: tf.Tensor, time: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """v(z, t, c): z `[n, D]`, time `[n, 1]` or `[1, 1]`, context `[n, C]`, v `[n, D]`. Flow matching trains it."""
         return self._field.value(z, time, self._field.constants(context))
 
     @contextlib.contextmanager
-    def recorded_costs(self, seed):
+    def recorded_costs(self, seed: tf.Tensor) -> Iterator[list[tuple[tf.Tensor, tf.Tensor]]]:
         """Within it every solution notes what it cost, in the list this gives: (∫ |v|² dt, ∫ |eᵀ ∂v/∂z|² dt), `[...]`.
 
         Of the second, the mean over normal e, from the seed `[2]`, is that of the squared Frobenius norm of ∂v/∂z.

@@ -1,15 +1,23 @@
 """Coupling flows: some coordinates pass unchanged and determine how the others are transformed."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import split_keywords
+from tfp_flows._types import Activation, Array
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.elementwise import Elementwise
 from tfp_flows.conditioners.mlp import MLP
 from tfp_flows.context.joining import call_conditioner
 from tfp_flows.transformers.affine import Additive, Affine
 from tfp_flows.transformers.rational_quadratic import RationalQuadratic
+from tfp_flows.transformers.transformer import Transformer
 
 
 def coupling_mask(mask, event_size):
@@ -79,16 +87,16 @@ class Coupling(Bijector):
 
     def __init__(
         self,
-        event_size,
-        transformer,
-        mask="half",
-        conditioner=None,
-        unconditional_transformer=None,
+        event_size: int,
+        transformer: Transformer,
+        mask: str | Array = "half",
+        conditioner: keras.layers.Layer | None = None,
+        unconditional_transformer: Transformer | None = None,
         *,
-        hidden_units=(64, 64),
-        activation="relu",
-        **shared,
-    ):
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **shared: Any,
+    ) -> None:
         super().__init__(event_size, **shared)
         self.transformer = transformer
         self.mask = coupling_mask(mask, self.event_size)
@@ -182,7 +190,9 @@ class NICE(Coupling):
     0.0
     """
 
-    def __init__(self, event_size, mask="half", conditioner=None, **shared):
+    def __init__(
+        self, event_size: int, mask: str | Array = "half", conditioner: keras.layers.Layer | None = None, **shared: Any
+    ) -> None:
         super().__init__(event_size, Additive(), mask=mask, conditioner=conditioner, **shared)
 
 
@@ -205,7 +215,14 @@ class RealNVP(Coupling):
     TensorShape([5, 3])
     """
 
-    def __init__(self, event_size, mask="half", conditioner=None, log_scale_bound=3.0, **shared):
+    def __init__(
+        self,
+        event_size: int,
+        mask: str | Array = "half",
+        conditioner: keras.layers.Layer | None = None,
+        log_scale_bound: float = 3.0,
+        **shared: Any,
+    ) -> None:
         super().__init__(event_size, Affine(log_scale_bound), mask=mask, conditioner=conditioner, **shared)
 
 
@@ -230,7 +247,14 @@ class NeuralSplineCoupling(Coupling, keywords_of=RationalQuadratic):
     [0.5, -1.0, 7.0]
     """
 
-    def __init__(self, event_size, mask="half", conditioner=None, unconditional=False, **shared):
+    def __init__(
+        self,
+        event_size: int,
+        mask: str | Array = "half",
+        conditioner: keras.layers.Layer | None = None,
+        unconditional: bool = False,
+        **shared: Any,
+    ) -> None:
         settings, shared = split_keywords(RationalQuadratic, shared)
         spline = RationalQuadratic(**settings)
         super().__init__(

@@ -1,10 +1,15 @@
 """Every coordinate transformed independently."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.transformers.affine import Affine
+from tfp_flows.transformers.transformer import Transformer
 
 
 class Elementwise(ParametricBijector):
@@ -29,7 +34,7 @@ class Elementwise(ParametricBijector):
     [3.0, 4.0]
     """
 
-    def __init__(self, event_size, transformer, **shared):
+    def __init__(self, event_size: int, transformer: Transformer, **shared: Any) -> None:
         super().__init__(event_size, **shared)
         self.transformer = transformer
         initial = np.repeat(transformer.initial_parameters()[:, np.newaxis], self.event_size, 1)
@@ -66,10 +71,10 @@ class DiagonalAffine(Elementwise):
     TensorShape([5, 3])
     """
 
-    def __init__(self, event_size, log_scale_bound=3.0, **shared):
+    def __init__(self, event_size: int, log_scale_bound: float = 3.0, **shared: Any) -> None:
         super().__init__(event_size, Affine(log_scale_bound), **shared)
 
     @property
-    def is_constant_jacobian(self):
+    def is_constant_jacobian(self) -> bool:
         # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
         return not self.context_size

@@ -1,9 +1,14 @@
 """Gaussianization: every coordinate made normal independently, then a rotation, repeatedly."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import Array, Context
 from tfp_flows.bijectors.linear import rotate, unit_vectors
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.transformers.logistic_mixture import LogisticMixture
@@ -45,7 +50,9 @@ class Gaussianization(ParametricBijector):
     (True, True)
     """
 
-    def __init__(self, event_size, num_components=8, num_reflections=None, **shared):
+    def __init__(
+        self, event_size: int, num_components: int = 8, num_reflections: int | None = None, **shared: Any
+    ) -> None:
         super().__init__(event_size, **shared)
         self.transformer = LogisticMixture(num_components)
         self.num_reflections = self.event_size if num_reflections is None else num_reflections
@@ -65,7 +72,7 @@ class Gaussianization(ParametricBijector):
         scores, log_derivative = self.transformer.inverse(x, theta)
         return rotate(scores, unit_vectors(vectors)), tf.reduce_sum(log_derivative, -1)
 
-    def adapt(self, x, context=None):
+    def adapt(self, x: Array, context: Context | None = None) -> None:
         """Sets the mixtures to the distribution of each coordinate of x, `[n, event_size]`, and Q to principal axes.
 
         With a context it starts the layer from the distribution of all x, whatever their context.

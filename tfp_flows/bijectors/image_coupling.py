@@ -1,14 +1,21 @@
 """Coupling flows on images: some pixels, or some channels, pass unchanged and say how the others are transformed."""
 
-import inspect
+from __future__ import annotations
 
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_image_shape
+from tfp_flows._types import Activation, Array, Context, Shape
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.coupling import take
 from tfp_flows.conditioners.convolutional import ConvNet
+from tfp_flows.transformers.transformer import Transformer
 
 
 def image_mask(mask, image_shape):
@@ -85,19 +92,19 @@ class ImageCoupling(Bijector):
 
     def __init__(
         self,
-        image_shape,
-        transformer,
-        mask="checkerboard",
-        conditioner=None,
+        image_shape: Sequence[int],
+        transformer: Transformer,
+        mask: str | Array = "checkerboard",
+        conditioner: keras.layers.Layer | None = None,
         *,
-        context_shape=None,
-        hidden_channels=32,
-        num_hidden_layers=2,
-        activation="relu",
-        residual=False,
-        normalization=None,
-        **shared,
-    ):
+        context_shape: Shape | None = None,
+        hidden_channels: int = 32,
+        num_hidden_layers: int = 2,
+        activation: Activation = "relu",
+        residual: bool = False,
+        normalization: str | None = None,
+        **shared: Any,
+    ) -> None:
         super().__init__(check_image_shape(image_shape), context_shape=context_shape, **shared)
         self.transformer = transformer
         self.mask = image_mask(mask, tuple(self.event_shape))
@@ -167,14 +174,14 @@ class ImageCoupling(Bijector):
             context = tf.reshape(context, tf.concat([[-1], self.context_shape], 0))
         return rows, context
 
-    def adapt(self, x, context=None):
+    def adapt(self, x: Array, context: Context | None = None) -> None:
         """Lets the conditioner start from data, `[n, H, W, C]`, where it has normalized layers: see `ConvNet`."""
         if isinstance(self.conditioner, ConvNet):
             x, context = self._checked(tf.cast(x, self.dtype), context, 3)
             self.conditioner.adapt(*self._as_rows(self._split(x)[0], context))
 
     @property
-    def is_adapted(self):
+    def is_adapted(self) -> bool:
         """Whether the conditioner has nothing, or nothing more, to take from data."""
         return not isinstance(self.conditioner, ConvNet) or self.conditioner.is_adapted
 

@@ -1,10 +1,15 @@
 """A linear map of the channels, the same at every pixel."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_image_shape
 from tfp_flows._math.constraints import inverse_positive
+from tfp_flows._types import DType
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.linear import LULinear
 
@@ -33,7 +38,15 @@ class InvertibleConvolution(Bijector):
     0.0
     """
 
-    def __init__(self, image_shape, *, dtype=tf.float32, seed=None, validate_args=False, name=None):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        *,
+        dtype: DType = tf.float32,
+        seed: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         shape = check_image_shape(image_shape)
         super().__init__(shape, dtype=dtype, seed=seed, validate_args=validate_args, name=name)
         permutation, lower_upper = _rotation_as_plu(shape[-1], self.seed)

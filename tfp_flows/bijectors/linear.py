@@ -1,5 +1,9 @@
 """Linear maps with cheap determinants and inverses: LU-factored, triangular, and products of reflections."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -7,6 +11,7 @@ import tensorflow_probability as tfp
 from tfp_flows._arguments import check_positive_integers
 from tfp_flows._math.constraints import positive
 from tfp_flows._math.matrices import with_diagonal
+from tfp_flows._types import Array
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.bijectors.permutation import permute
 
@@ -38,7 +43,7 @@ class LULinear(ParametricBijector):
 
     _arrays = (("permute", "permutation"), ("permute", "_back"))
 
-    def __init__(self, event_size, permute=False, **shared):
+    def __init__(self, event_size: int, permute: bool | Array = False, **shared: Any) -> None:
         super().__init__(event_size, **shared)
         size = self.event_size
         if isinstance(permute, (bool, np.bool_)):
@@ -55,7 +60,7 @@ class LULinear(ParametricBijector):
         self._make_parameters(lower_upper=np.zeros([size, size]))
 
     @property
-    def is_constant_jacobian(self):
+    def is_constant_jacobian(self) -> bool:
         # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
         return not self.context_size
 
@@ -100,14 +105,14 @@ class TriangularAffine(ParametricBijector):
     [0.0, 0.0]
     """
 
-    def __init__(self, event_size, **shared):
+    def __init__(self, event_size: int, **shared: Any) -> None:
         super().__init__(event_size, **shared)
         size = self.event_size
         # L as `tfp.math.fill_triangular` packs it, its diagonal through `positive`.
         self._make_parameters(shift=np.zeros(size), scale=np.zeros(size * (size + 1) // 2))
 
     @property
-    def is_constant_jacobian(self):
+    def is_constant_jacobian(self) -> bool:
         # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
         return not self.context_size
 
@@ -159,7 +164,7 @@ class Householder(ParametricBijector):
     [-2.0, -1.0]
     """
 
-    def __init__(self, event_size, num_reflections=None, **shared):
+    def __init__(self, event_size: int, num_reflections: int | None = None, **shared: Any) -> None:
         super().__init__(event_size, **shared)
         self.num_reflections = 2 * ((self.event_size + 1) // 2) if num_reflections is None else num_reflections
         check_positive_integers(num_reflections=self.num_reflections)
@@ -168,7 +173,7 @@ class Householder(ParametricBijector):
         self._make_parameters(vectors=vectors)
 
     @property
-    def is_constant_jacobian(self):
+    def is_constant_jacobian(self) -> bool:
         # Affine: TFP then knows the mean, the covariance and the entropy of a flow of such layers.
         return not self.context_size
 

@@ -1,8 +1,13 @@
 """A multi-scale architecture: half of the channels leave after every level, the others go on."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfp_flows._types import Walk
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.image_coupling import ImageCoupling
 from tfp_flows.context import context_arguments, context_shape_of, walk
@@ -39,7 +44,14 @@ class MultiScale(Bijector):
     TensorShape([5, 16])
     """
 
-    def __init__(self, levels, *, seed=None, validate_args=False, name=None):
+    def __init__(
+        self,
+        levels: Sequence[tfb.Bijector],
+        *,
+        seed: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         first = _first_part(levels[0])
         if not isinstance(first, Bijector):
             raise ValueError(
@@ -101,7 +113,7 @@ class MultiScale(Bijector):
             log_det += level.forward_log_det_jacobian(y, 3, **arguments)
         return x, log_det
 
-    def walk(self, event, context=None, inverted=False):
+    def walk(self, event: tf.Tensor, context: tf.Tensor | None = None, inverted: bool = False) -> Walk:
         """The way of data through the levels: see `tfp_flows.context.walk`."""
         if inverted:
             x = None

@@ -1,10 +1,15 @@
 """Bijectors whose parameters are the same for every event, or depend on the context alone."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._types import Activation
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.mlp import MLP
 from tfp_flows.context.joining import call_conditioner
@@ -23,7 +28,9 @@ class ParametricBijector(Bijector):
       hidden_units, activation: of the network, see `MLP`.
     """
 
-    def __init__(self, event_size, *, hidden_units=(64, 64), activation="relu", **shared):
+    def __init__(
+        self, event_size: int, *, hidden_units: Sequence[int] = (64, 64), activation: Activation = "relu", **shared: Any
+    ) -> None:
         super().__init__(event_size, **shared)
         self._network_options = {"hidden_units": hidden_units, "activation": activation}
 
@@ -71,7 +78,7 @@ class ParametricBijector(Bijector):
         bias.assign(np.concatenate(list(parts.values())))
 
     @property
-    def is_adapted(self):
+    def is_adapted(self) -> bool:
         """Whether a parameter differs from its initial value."""
         if self.context_size:
             initial = np.concatenate([value.ravel() for value in self._initial])

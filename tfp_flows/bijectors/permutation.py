@@ -1,8 +1,11 @@
 """A fixed order of the coordinates."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._types import Array, DType
 from tfp_flows.bijectors.bijector import Bijector
 
 
@@ -29,7 +32,16 @@ class Permutation(Bijector):
 
     _arrays = (("permutation", "permutation"), ("permutation", "_back"))
 
-    def __init__(self, event_size, permutation=None, *, dtype=tf.float32, seed=None, validate_args=False, name=None):
+    def __init__(
+        self,
+        event_size: int,
+        permutation: Array | None = None,
+        *,
+        dtype: DType = tf.float32,
+        seed: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         super().__init__(event_size, dtype=dtype, seed=seed, validate_args=validate_args, name=name)
         if permutation is None:
             permutation = np.random.default_rng(self.seed).permutation(self.event_size)

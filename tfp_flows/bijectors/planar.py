@@ -1,5 +1,9 @@
 """Planar flows: one hidden unit that moves points along one direction."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -45,7 +49,7 @@ class Planar(ParametricBijector):
     [0.0, 1.0]
     """
 
-    def __init__(self, event_size, activation="tanh", **shared):
+    def __init__(self, event_size: int, activation: str = "tanh", **shared: Any) -> None:
         super().__init__(event_size, **shared)
         self.activation = activation
         self._hidden_unit = hidden_unit(activation)

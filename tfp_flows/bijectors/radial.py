@@ -1,5 +1,9 @@
 """Radial flows: points drawn towards a centre or pushed from it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -33,7 +37,7 @@ class Radial(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, event_size, **shared):
+    def __init__(self, event_size: int, **shared: Any) -> None:
         super().__init__(event_size, **shared)
         center = np.random.default_rng(self.seed).normal(size=self.event_size)
         self._make_parameters(center=center, alpha=np.zeros(1), beta=np.zeros(1))

@@ -1,6 +1,10 @@
 """Residual flows: x + g(x), invertible since g is a contraction."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -59,8 +63,15 @@ class Residual(Bijector):
     """
 
     def __init__(
-        self, event_size, lipschitz=0.97, explicit="inverse", log_det="auto", *, hidden_units=(64, 64), **shared
-    ):
+        self,
+        event_size: int,
+        lipschitz: float = 0.97,
+        explicit: str = "inverse",
+        log_det: str = "auto",
+        *,
+        hidden_units: Sequence[int] = (64, 64),
+        **shared: Any,
+    ) -> None:
         super().__init__(event_size, **shared)
         if not 0 < lipschitz < 1:
             raise ValueError(f"Expected `lipschitz` to lie between 0 and 1. Received: lipschitz={lipschitz!r}")

@@ -1,8 +1,11 @@
 """The simplex of positive numbers that sum to 1, from Euclidean space."""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import DType
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.sphere import TOLERANCE
 
@@ -35,7 +38,15 @@ class Simplex(Bijector):
     [6.21..., 6.21...]
     """
 
-    def __init__(self, dimension, margin=1e-3, *, dtype=tf.float32, validate_args=False, name=None):
+    def __init__(
+        self,
+        dimension: int,
+        margin: float = 1e-3,
+        *,
+        dtype: DType = tf.float32,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         check_positive_integers(dimension=dimension)
         if not margin > 0:
             raise ValueError(f"Expected `margin` to be positive. Received: margin={margin!r}")

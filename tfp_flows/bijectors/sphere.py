@@ -1,8 +1,14 @@
 """Flows on the sphere S², on unit vectors of R³, and the chart of zenith and azimuth."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._types import Activation, DType
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.conditioners.mlp import MLP
@@ -58,16 +64,16 @@ class SphereFlow(ParametricBijector):
 
     def __init__(
         self,
-        num_bins=8,
-        bound=6.0,
+        num_bins: int = 8,
+        bound: float = 6.0,
         *,
-        min_bin_width=1e-3,
-        min_bin_height=1e-3,
-        min_slope=1e-3,
-        hidden_units=(64, 64),
-        activation="tanh",
-        **shared,
-    ):
+        min_bin_width: float = 1e-3,
+        min_bin_height: float = 1e-3,
+        min_slope: float = 1e-3,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "tanh",
+        **shared: Any,
+    ) -> None:
         super().__init__(3, hidden_units=hidden_units, activation=activation, **shared)
         self._make_parameters(dilation=np.zeros([1]))  # τ
         floors = (min_bin_width, min_bin_height, min_slope)
@@ -138,7 +144,7 @@ class SphericalCoordinates(Bijector):
     [1.571 1.571]
     """
 
-    def __init__(self, *, dtype=tf.float32, validate_args=False, name=None):
+    def __init__(self, *, dtype: DType = tf.float32, validate_args: bool = False, name: str | None = None) -> None:
         super().__init__(3, base_shape=2, dtype=dtype, validate_args=validate_args, name=name)
 
     def _forward_and_log_det(self, z, context):

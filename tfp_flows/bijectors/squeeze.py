@@ -1,9 +1,14 @@
 """Space traded for channels."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_image_shape, check_positive_integers
+from tfp_flows._types import DType
 from tfp_flows.bijectors.bijector import Bijector
 
 
@@ -32,7 +37,15 @@ class Squeeze(Bijector):
     [[[1.0, 2.0, 3.0, 4.0]]]
     """
 
-    def __init__(self, image_shape, block_size=2, *, dtype=tf.float32, validate_args=False, name=None):
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        block_size: int = 2,
+        *,
+        dtype: DType = tf.float32,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         check_positive_integers(block_size=block_size)
         height, width, channels = check_image_shape(image_shape)
         if height % block_size or width % block_size:

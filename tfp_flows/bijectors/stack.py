@@ -1,14 +1,19 @@
 """Equal layers as one: a loop whose turns are the layers, so that one of them is compiled and not all."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import operator
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
 
 from tfp_flows._math.scan import scan
+from tfp_flows._types import Walk
 from tfp_flows.bijectors.actnorm import ActNorm
 from tfp_flows.bijectors.autoregressive import IAF, MAF, MaskedAutoregressive, NeuralSplineAutoregressive
 from tfp_flows.bijectors.bijector import Bijector
@@ -68,7 +73,13 @@ class Stack(Bijector):
         ("_parameters", "_constructor_arguments", "_turns", "_places", "_array_places", "_weights_of_turns")
     )
 
-    def __init__(self, turns, *, validate_args=False, name=None):
+    def __init__(
+        self,
+        turns: Sequence[tfb.Bijector] | Sequence[Sequence[tfb.Bijector]],
+        *,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         turns = [list(turn) if isinstance(turn, (list, tuple)) else [turn] for turn in turns]
         _check(turns)
         conditional = next((layer for layer in turns[0] if layer.context_shape is not None), turns[0][0])
@@ -119,13 +130,13 @@ class Stack(Bijector):
         return scan(turn_at, len(self._turns), weights, event, zero, shared, reverse=forward)
 
     @property
-    def layers(self):
+    def layers(self) -> list[tfb.Bijector]:
         """The layers as they are now, the one next to the data first; their weights are copies."""
         for k in range(len(self._turns)):
             self._load(k)
         return [layer for turn in self._turns for layer in turn]
 
-    def walk(self, x, context=None, inverted=False):
+    def walk(self, x: tf.Tensor, context: tf.Tensor | None = None, inverted: bool = False) -> Walk:
         """Goes from layer to layer, and keeps what the caller makes of the weights: see `tfp_flows.context.walk`."""
         step = -1 if inverted else 1
         for k in range(len(self._turns))[::step]:

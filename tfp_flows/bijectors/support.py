@@ -1,5 +1,7 @@
 """Euclidean space mapped onto the support of a prior, such that a uniform prior becomes a standard normal."""
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -46,7 +48,7 @@ class Support(Bijector):
     [-inf]
     """
 
-    def __init__(self, prior, *, validate_args=False, name=None):
+    def __init__(self, prior: tfd.Distribution, *, validate_args: bool = False, name: str | None = None) -> None:
         _check_prior(prior)
         # The parts of a TFP object may stand under keys that no SavedModel can write; nothing in a prior is trained.
         self._prior = self._no_dependency(prior)

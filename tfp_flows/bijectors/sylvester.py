@@ -1,5 +1,9 @@
 """Sylvester flows: planar flows with several hidden units."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -48,7 +52,7 @@ class Sylvester(ParametricBijector):
     [1.0, 2.0, 3.0]
     """
 
-    def __init__(self, event_size, num_units=None, activation="tanh", **shared):
+    def __init__(self, event_size: int, num_units: int | None = None, activation: str = "tanh", **shared: Any) -> None:
         super().__init__(event_size, **shared)
         self.num_units = min(self.event_size, 8) if num_units is None else num_units
         check_positive_integers(num_units=self.num_units)

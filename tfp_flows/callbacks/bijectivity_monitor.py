@@ -1,7 +1,10 @@
 """BijectivityMonitor: do both directions still invert each other, and are the log-determinants right?"""
 
+from __future__ import annotations
+
 import tensorflow as tf
 
+from tfp_flows._types import Array, Context
 from tfp_flows.callbacks._flow_callback import FlowCallback
 from tfp_flows.context import context_arguments
 
@@ -36,11 +39,11 @@ class BijectivityMonitor(FlowCallback):
     True
     """
 
-    def __init__(self, x, context=None):
+    def __init__(self, x: Array, context: Context | None = None) -> None:
         super().__init__()
         self.x, self.context = x, context
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         bijector = self.model.methods.bijector
         self._x = self.model.data_spec.event(self.x)
         context = self.model.methods.context(self.context)
@@ -64,7 +67,7 @@ class BijectivityMonitor(FlowCallback):
 
         self._errors = tf.function(errors, autograph=False)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         found = {name: float(value) for name, value in self._errors(self._x).items()}
         if logs is not None:
             logs.update(found)

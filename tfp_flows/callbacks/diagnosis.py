@@ -1,10 +1,14 @@
 """Where the first non-finite value comes from."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
+from tfp_flows._types import Array, Context
 from tfp_flows.context import ContextBijector, context_arguments, walk
 from tfp_flows.model import FlowModel
 from tfp_flows.model.inputs import DataSpec
@@ -28,7 +32,7 @@ class Finding:
         return f"{self.what} of {self.place}"
 
 
-def diagnose(flow, x, context=None):
+def diagnose(flow: FlowModel | tfd.Distribution, x: Array, context: Context | None = None) -> Finding | None:
     """Finds the first bijector with non-finite values, log-determinants or gradients of log p(x).
 
     It follows x through the bijectors, from the data to the base, and then the gradient of the mean log-density on its

@@ -1,14 +1,18 @@
 """FlowDoctor: training that survives non-finite steps, and reports where they came from."""
 
+from __future__ import annotations
+
 import logging
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from tfp_flows._types import Array
 from tfp_flows.callbacks._flow_callback import FlowCallback
 from tfp_flows.callbacks._guard import Guard, inner
 from tfp_flows.callbacks.diagnosis import diagnose
+from tfp_flows.model import FlowModel
 
 
 class FlowDoctor(FlowCallback):
@@ -52,7 +56,14 @@ class FlowDoctor(FlowCallback):
 
     acts_on_executions = True  # its checks are inside the compiled step
 
-    def __init__(self, factor=0.5, max_failures=5, cliff=1.0, monitor="val_loss", data=None):
+    def __init__(
+        self,
+        factor: float = 0.5,
+        max_failures: int = 5,
+        cliff: float = 1.0,
+        monitor: str = "val_loss",
+        data: Array | None = None,
+    ) -> None:
         super().__init__()
         if not (0 < factor < 1 and max_failures >= 0 and cliff > 0):
             raise ValueError(
@@ -62,30 +73,30 @@ class FlowDoctor(FlowCallback):
         self.factor, self.max_failures, self.cliff, self.monitor = factor, max_failures, cliff, monitor
         self.data = None if data is None else np.asarray(data)
         self.failures = []
-        self._guard = None
+        self._guard: Guard | None = None
 
-    def guard(self, model):
+    def guard(self, model: FlowModel) -> Guard:
         """The steps for `FlowModel.fit` to run in place of Keras's."""
         if self._guard is None or self._guard.model is not model:
             self._guard = Guard(model)
         return self._guard
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.failures, self._epoch, self._best = [], 0, np.inf
         self._guard.reset()
         self._keep()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._epoch = epoch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self._guard.failures.numpy():
             self._treat(f"epoch {self._epoch + 1}, up to batch {batch + 1}: the loss or its gradient is non-finite")
             for metric in self.model.metrics:
                 if metric.name != "loss":  # which leaves failed steps out
                     metric.reset_state()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         held_out = (logs or {}).get(self.monitor)
         limit = self._best + self.cliff * _event_size(self.model)
         if held_out is None:

@@ -1,12 +1,17 @@
 """FlowPictures: samples over data, epoch by epoch."""
 
+from __future__ import annotations
+
+import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows import plotting
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import Array, Context
 from tfp_flows.callbacks._flow_callback import FlowCallback
 
 
@@ -30,7 +35,16 @@ class FlowPictures(FlowCallback):
     ImportError, when training begins, if matplotlib or corner are not installed.
     """
 
-    def __init__(self, x, folder, context=None, every=1, columns=None, labels=None, seed=0):
+    def __init__(
+        self,
+        x: Array,
+        folder: str | os.PathLike,
+        context: Context | None = None,
+        every: int = 1,
+        columns: Sequence[int] | None = None,
+        labels: Sequence[str] | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__()
         check_positive_integers(every=every)
         self.x, self.context, self.folder, self.every, self.seed = np.asarray(x), context, folder, every, seed
@@ -39,13 +53,13 @@ class FlowPictures(FlowCallback):
         self.columns = list(range(min(6, self.x.shape[1])) if columns is None else columns)
         self.labels = None if labels is None else [labels[column] for column in self.columns]
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         import corner  # noqa: F401  (better missing now than after an epoch)
 
         pathlib.Path(self.folder).mkdir(parents=True, exist_ok=True)
         self._writer = tf.summary.create_file_writer(str(self.folder))
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if (epoch + 1) % self.every:
             return
         import matplotlib.pyplot as plt
@@ -62,7 +76,7 @@ class FlowPictures(FlowCallback):
             tf.summary.experimental.write_raw_pb(summary.SerializeToString(), step=epoch + 1)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self._writer.close()
 
     def _samples(self):

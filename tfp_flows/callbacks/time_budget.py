@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import keras
 
@@ -35,25 +36,25 @@ class TimeBudget(keras.callbacks.Callback):
         True  # it looks at the clock where a call of the compiled step ends, however many batches it had
     )
 
-    def __init__(self, seconds, clock=time.perf_counter):
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__()
         if not seconds > 0:
             raise ValueError(f"Expected a positive time. Received: seconds={seconds!r}")
         self.seconds, self.clock = seconds, clock
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         self.start = None
         self.learning_rate = float(self.model.optimizer.learning_rate)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         passed = min(self._passed() / self.seconds, 1.0)
         self.model.optimizer.learning_rate = self.learning_rate * (1 + math.cos(math.pi * passed)) / 2
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         if self.start is None:
             self.start = self.clock()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self._passed() > self.seconds:
             self.model.stop_training = True
 

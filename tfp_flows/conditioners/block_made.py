@@ -1,9 +1,15 @@
 """MADE over blocks of coordinates: what it says of a block sees the blocks before it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import Activation, Array
 from tfp_flows.conditioners.made import MADE
 
 
@@ -35,14 +41,14 @@ class BlockMADE(MADE):
 
     def __init__(
         self,
-        block_sizes,
-        hidden_units=(64, 64),
-        context_size=0,
-        activation="relu",
-        output_bias=None,
-        seed=None,
-        **kwargs,
-    ):
+        block_sizes: Sequence[int],
+        hidden_units: Sequence[int] = (64, 64),
+        context_size: int = 0,
+        activation: Activation = "relu",
+        output_bias: Array | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         check_positive_integers(**{f"block_sizes[{k}]": size for k, size in enumerate(block_sizes)})
         self.block_sizes = tuple(int(size) for size in block_sizes)
         super().__init__(
@@ -58,11 +64,11 @@ class BlockMADE(MADE):
         self.positions = np.repeat(np.arange(self.num_positions), self.block_sizes).astype(np.float32)
 
     @property
-    def num_positions(self):
+    def num_positions(self) -> int:
         """The number of blocks."""
         return len(self.block_sizes)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         names = ("hidden_units", "context_size", "activation", "output_bias", "seed", "name", "dtype", "trainable")
         config = super().get_config()
         return {"block_sizes": self.block_sizes, **{name: config[name] for name in names}}

@@ -1,11 +1,17 @@
 """Convolutional conditioners whose last layer starts at zero, so that a new flow starts at its initial parameters."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, is_integer, split_seed
 from tfp_flows._math.standardization import location_and_scale
+from tfp_flows._types import Activation, Array
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -50,18 +56,18 @@ class ConvNet(keras.layers.Layer):
 
     def __init__(
         self,
-        image_shape,
-        output_channels,
-        hidden_channels=32,
-        num_hidden_layers=2,
-        activation="relu",
-        residual=False,
-        normalization=None,
-        context_shape=None,
-        output_bias=None,
-        seed=None,
-        **kwargs,
-    ):
+        image_shape: Sequence[int],
+        output_channels: int,
+        hidden_channels: int = 32,
+        num_hidden_layers: int = 2,
+        activation: Activation = "relu",
+        residual: bool = False,
+        normalization: str | None = None,
+        context_shape: Sequence[int] | None = None,
+        output_bias: Array | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Under a mixed policy x keeps its digits in the first layer, and each layer casts what it takes.
         super().__init__(autocast=False, **kwargs)
         check_positive_integers(output_channels=output_channels, hidden_channels=hidden_channels)
@@ -105,10 +111,10 @@ class ConvNet(keras.layers.Layer):
         self.output_layer = output
         self.built = True
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         return self._run(x, context, lambda layer, h: layer(h))
 
-    def adapt(self, x, context=None):
+    def adapt(self, x: tf.Tensor, context: tf.Tensor | None = None) -> None:
         """Sets the scale and bias of every normalized layer so that its output on these x has mean 0 and variance 1."""
 
         def adapted(layer, h):
@@ -119,7 +125,7 @@ class ConvNet(keras.layers.Layer):
         self._run(x, context, adapted)
 
     @property
-    def is_adapted(self):
+    def is_adapted(self) -> bool:
         """Whether no layer is left that `adapt` would set."""
         layers = [layer for block in self.blocks for layer in block]
         return self.normalization is None or all(layer.is_adapted for layer in layers)
@@ -183,7 +189,7 @@ class ConvNet(keras.layers.Layer):
             )
         return block
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "image_shape": self.image_shape,

@@ -1,6 +1,8 @@
 """Networks with a bounded Lipschitz constant, held by spectral normalization."""
 
 import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -44,8 +46,15 @@ class LipschitzMLP(keras.layers.Layer):
     """
 
     def __init__(
-        self, input_size, output_size, hidden_units=(64, 64), lipschitz=0.97, context_size=0, seed=None, **kwargs
-    ):
+        self,
+        input_size: int,
+        output_size: int,
+        hidden_units: Sequence[int] = (64, 64),
+        lipschitz: float = 0.97,
+        context_size: int = 0,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(autocast=False, **kwargs)
         check_positive_integers(input_size=input_size, output_size=output_size)
         check_hidden_units(hidden_units)
@@ -91,10 +100,10 @@ class LipschitzMLP(keras.layers.Layer):
             name=name,
         )
 
-    def call(self, x, context=None, training=False):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None, training: bool = False) -> tf.Tensor:
         return self.linearize(self.matrices(training), x, context)[0]
 
-    def matrices(self, training=False):
+    def matrices(self, training: bool = False) -> list[tf.Tensor]:
         """Ŵ of every layer; in training the vectors of the power iteration are kept for the next step."""
         kernels = [tf.convert_to_tensor(kernel) for kernel in self.kernels]
         fixed = [tf.stop_gradient(kernel) for kernel in kernels]
@@ -118,7 +127,9 @@ class LipschitzMLP(keras.layers.Layer):
             for kernel, vector in zip(kernels, vectors, strict=True)
         ]
 
-    def linearize(self, matrices, x, context=None):
+    def linearize(
+        self, matrices: list[tf.Tensor], x: tf.Tensor, context: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
         """g(x; c), and the function v -> (∂g/∂x) v of vectors v, `[..., m, input_size]`: m of them at each x."""
         biases = [tf.convert_to_tensor(bias) for bias in self.biases]
         hidden = tf.tensordot(x, matrices[0], 1) + biases[0]
@@ -138,7 +149,7 @@ class LipschitzMLP(keras.layers.Layer):
 
         return hidden, push
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "input_size": self.input_size,

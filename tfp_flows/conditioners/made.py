@@ -1,13 +1,18 @@
 """MADE: a network whose parameters for a coordinate see only the coordinates before it."""
 
+from __future__ import annotations
+
 import itertools
 import typing
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
+from tfp_flows._types import Activation, Array
 from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import gated
 
@@ -79,21 +84,21 @@ class MADE(keras.layers.Layer):
 
     def __init__(
         self,
-        event_size,
-        params=2,
-        hidden_units=(64, 64),
-        input_order="left-to-right",
-        hidden_degrees="equal",
-        context_size=0,
-        context_mode="add",
-        residual=False,
-        num_masks=1,
-        activation="relu",
-        output_bias=None,
-        seed=None,
-        drawn_masks=None,
-        **kwargs,
-    ):
+        event_size: int,
+        params: int = 2,
+        hidden_units: Sequence[int] = (64, 64),
+        input_order: str | Array = "left-to-right",
+        hidden_degrees: str = "equal",
+        context_size: int = 0,
+        context_mode: str = "add",
+        residual: bool = False,
+        num_masks: int = 1,
+        activation: Activation = "relu",
+        output_bias: Array | None = None,
+        seed: int | None = None,
+        drawn_masks: list | None = None,
+        **kwargs: Any,
+    ) -> None:
         # Under a mixed policy x keeps its digits in the first layer; `call` casts what comes after.
         super().__init__(autocast=False, **kwargs)
         check_positive_integers(event_size=event_size, params=params, num_masks=num_masks)
@@ -123,7 +128,7 @@ class MADE(keras.layers.Layer):
         self.built = True
 
     @property
-    def num_positions(self):
+    def num_positions(self) -> int:
         """The number of places in the order: D, where every coordinate has one of its own."""
         return self.event_size
 
@@ -193,12 +198,12 @@ class MADE(keras.layers.Layer):
         elif self._drawn():
             self.resample_masks(seed)
 
-    def sorted_degrees(self, size):
+    def sorted_degrees(self, size: int) -> np.ndarray:
         """The degrees of a hidden layer of `size` units, ascending: each as often as any other, or once more."""
         num_degrees = self.num_positions - self._smallest_degree
         return (self._smallest_degree + np.arange(size) * num_degrees // size).astype(np.float32)
 
-    def resample_masks(self, seed=None):
+    def resample_masks(self, seed: int | None = None) -> None:
         """Draws the random order and degrees anew from a seed, as between the batches of order-agnostic training.
 
         The density of a flow averaged over orders is the mean of its densities over several calls of this.
@@ -223,16 +228,16 @@ class MADE(keras.layers.Layer):
         return [weight for weight in (self.positions, *self._degrees) if not isinstance(weight, np.ndarray)]
 
     @property
-    def drawn_masks(self):
+    def drawn_masks(self) -> list | None:
         """What was drawn, as lists of integers for the constructor's argument of this name; None if nothing was."""
         return [np.int64(keras.ops.convert_to_numpy(weight)).tolist() for weight in self._drawn()] or None
 
     @property
-    def order(self):
+    def order(self) -> np.ndarray:
         """The coordinate that comes first, the one that comes second, and so on: `[D]` integers."""
         return np.argsort(keras.ops.convert_to_numpy(self.positions))
 
-    def degrees(self, mask=0):
+    def degrees(self, mask: str | Array = 0) -> list:
         """The degrees of what each matrix takes, and of the outputs: a number sees what has a degree not above its own.
 
         A coordinate at position p, counted from 0, has the degree p + 1 as an input, p as an output.
@@ -243,10 +248,10 @@ class MADE(keras.layers.Layer):
             hidden *= len(self.input_sizes) - 1
         return [positions + 1, *hidden, keras.ops.tile(positions, [self.params])]
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         return self.evaluate(tf.nest.map_structure(tf.convert_to_tensor, self.masked_weights), x, context)
 
-    def evaluate(self, weights, x, context=None):
+    def evaluate(self, weights: Weights, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         """The layer as a pure function of its weights."""
         outputs = []
         for mask in range(self.num_masks):
@@ -263,7 +268,7 @@ class MADE(keras.layers.Layer):
             outputs.append(self.network(x, linear))
         return outputs[0] if self.num_masks == 1 else tf.add_n(outputs) / self.num_masks
 
-    def network(self, x, linear):
+    def network(self, x: tf.Tensor, linear: Callable[[int, tf.Tensor], tf.Tensor]) -> tf.Tensor:
         """The order of the layers, where `linear(k, u)` applies matrix k, its bias and the context to u."""
         last = len(self.input_sizes) - 1
         h = linear(0, x)
@@ -275,14 +280,14 @@ class MADE(keras.layers.Layer):
                 h = linear(k, self.activation(h))
         return linear(last, self.activation(h))
 
-    def context_term(self, weights, k, context):
+    def context_term(self, weights: Weights, k: int, context: tf.Tensor | None) -> tf.Tensor | None:
         """Vₖ c, plus vₖ if gated; None where no context enters."""
         if k >= len(weights.context_kernels):
             return None
         term = tf.tensordot(context, weights.context_kernels[k], 1)
         return term + weights.context_biases[k] if weights.context_biases else term
 
-    def rounded(self, k, array):
+    def rounded(self, k: int, array: tf.Tensor) -> tf.Tensor:
         """What matrix k multiplies, or the matrix, rounded to the dtype of computation behind the first layer.
 
         Products are summed in the dtype of the weights: under a mixed policy, where a sum in bfloat16 would depend on
@@ -290,7 +295,9 @@ class MADE(keras.layers.Layer):
         """
         return array if k == 0 else tf.cast(tf.cast(array, self.compute_dtype), self.variable_dtype)
 
-    def after_product(self, k, product, bias, context_term):
+    def after_product(
+        self, k: int, product: tf.Tensor, bias: tf.Tensor | None, context_term: tf.Tensor | None
+    ) -> tf.Tensor:
         """Layer k of its matrix product, its bias and what the context has to say to it, None for nothing."""
         dtype = self.variable_dtype if k == 0 else self.compute_dtype
         h = tf.cast(product, dtype) + tf.cast(bias, dtype)
@@ -299,10 +306,12 @@ class MADE(keras.layers.Layer):
         context_term = tf.cast(context_term, dtype)
         return gated(h, context_term) if self.context_mode == "gated" else h + context_term
 
-    def compute_output_shape(self, input_shape, context_shape=None):
+    def compute_output_shape(
+        self, input_shape: Sequence[int | None], context_shape: Sequence[int | None] | None = None
+    ) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.params * self.event_size)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "event_size": self.event_size,

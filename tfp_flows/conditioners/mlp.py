@@ -1,10 +1,16 @@
 """Dense conditioners whose last layer starts at zero, so that a new flow starts at its initial parameters."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_fraction, check_positive_integers, draw_seed, split_seed
+from tfp_flows._types import Activation, Array
 from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import check_context_mode, gated
 
@@ -14,16 +20,16 @@ class _DenseConditioner(keras.layers.Layer):
 
     def __init__(
         self,
-        input_size,
-        output_size,
-        hidden_units=(64, 64),
-        activation="relu",
-        context_size=0,
-        output_bias=None,
-        seed=None,
-        context_mode="add",
-        **kwargs,
-    ):
+        input_size: int,
+        output_size: int,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        context_size: int = 0,
+        output_bias: Array | None = None,
+        seed: int | None = None,
+        context_mode: str = "add",
+        **kwargs: Any,
+    ) -> None:
         # Under a mixed policy x keeps its digits in the first layer, and each layer casts what it takes.
         super().__init__(autocast=False, **kwargs)
         check_positive_integers(input_size=input_size, output_size=output_size, **_named(hidden_units))
@@ -83,7 +89,7 @@ class _DenseConditioner(keras.layers.Layer):
         """The hidden layer or block k, through its gate if it has one."""
         return gated(hidden, tf.cast(self.gate_layers[k](context), hidden.dtype)) if self.gate_layers else hidden
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "input_size": self.input_size,
@@ -134,7 +140,7 @@ class MLP(_DenseConditioner):
             for k, (size, units, seed) in enumerate(zip(sizes[:-1], sizes[1:], seeds, strict=False))
         ]
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         hidden = self._gated(self._first(x, context), 0, context)
         for k, layer in enumerate(self.hidden_layers):
             hidden = self._gated(layer(self.activation(hidden)), k + 1, context)
@@ -165,7 +171,16 @@ class ResidualMLP(_DenseConditioner):
     TensorShape([5, 4])
     """
 
-    def __init__(self, input_size, output_size, hidden_units=(64, 64), activation="relu", *, dropout=0.0, **options):
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        *,
+        dropout: float = 0.0,
+        **options: Any,
+    ) -> None:
         super().__init__(input_size, output_size, hidden_units, activation, **options)
         check_fraction(dropout=dropout)
         self.dropout = float(dropout)
@@ -188,7 +203,7 @@ class ResidualMLP(_DenseConditioner):
             for k, (seed, _) in enumerate(zip(seeds, self.hidden_units, strict=False))
         ]
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         hidden = self._first(x, context)
         for k, (inner, outer) in enumerate(self.blocks):
             inside = self.activation(inner(self.activation(hidden)))
@@ -196,7 +211,7 @@ class ResidualMLP(_DenseConditioner):
             hidden = hidden + tf.cast(self._gated(block, k, context), hidden.dtype)
         return self.output_layer(self.activation(hidden))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "dropout": self.dropout}
 
 

@@ -1,8 +1,14 @@
 """A dense conditioner of angles."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
+from tfp_flows._types import Activation
 from tfp_flows.conditioners.mlp import MLP
 
 
@@ -21,13 +27,20 @@ class PeriodicMLP(MLP):
     True
     """
 
-    def __init__(self, input_size, output_size, hidden_units=(64, 64), activation="relu", **kwargs):
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(2 * input_size, output_size, hidden_units, activation, **kwargs)
 
-    def call(self, x, context=None):
+    def call(self, x: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         return super().call(cos_and_sin(x), context)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "input_size": self.input_size // 2}
 
 

@@ -1,12 +1,17 @@
 """The velocity of a continuous flow: a dense network of place, time and context whose divergence has a closed form."""
 
+from __future__ import annotations
+
 import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
+from tfp_flows._types import Activation
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -42,14 +47,14 @@ class Velocity(keras.layers.Layer):
 
     def __init__(
         self,
-        event_size,
-        hidden_units=(64, 64),
-        activation="tanh",
-        context_size=0,
-        num_frequencies=4,
-        seed=None,
-        **kwargs,
-    ):
+        event_size: int,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "tanh",
+        context_size: int = 0,
+        num_frequencies: int = 4,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         check_positive_integers(event_size=event_size, num_frequencies=num_frequencies)
         check_hidden_units(hidden_units)
@@ -84,17 +89,17 @@ class Velocity(keras.layers.Layer):
         initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
         return self.add_weight(shape=shape, initializer=initializer, name=name)
 
-    def call(self, z, time, context=None):
+    def call(self, z: tf.Tensor, time: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:
         return self.value(z, time, self.constants(context))
 
     # A solver calls these: what depends on neither place nor time is computed once, and then the rest many times.
 
     @property
-    def has_closed_divergence(self):
+    def has_closed_divergence(self) -> bool:
         """Whether the divergence costs one product, and not D evaluations."""
         return len(self.hidden_units) == 2
 
-    def constants(self, context):
+    def constants(self, context: tf.Tensor | None) -> list[tf.Tensor]:
         """All that is the same at every place and time, as a list of tensors."""
         shift = self.biases[0] if context is None else self.biases[0] + tf.matmul(context, self.context_kernel)
         shifts = [shift, *self.biases[1:]]
@@ -104,11 +109,13 @@ class Velocity(keras.layers.Layer):
             weights.append(weights[1] * tf.matmul(weights[0], self.output_kernel, transpose_a=True, transpose_b=True))
         return weights
 
-    def value(self, z, time, constants):
+    def value(self, z: tf.Tensor, time: tf.Tensor, constants: list[tf.Tensor]) -> tf.Tensor:
         """v, from `constants`."""
         return self._evaluate(z, time, constants)[0]
 
-    def value_and_divergence(self, z, time, constants):
+    def value_and_divergence(
+        self, z: tf.Tensor, time: tf.Tensor, constants: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """v and its divergence, from `constants`."""
         v, slopes = self._evaluate(z, time, constants)
         if self.has_closed_divergence:
@@ -136,7 +143,7 @@ class Velocity(keras.layers.Layer):
             slopes.append(tape.gradient(z, hidden))
         return tf.matmul(z, kernel) + bias, slopes
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "event_size": self.event_size,

@@ -1,5 +1,7 @@
 """A flow bound to a context: an object of the same kind that no longer needs a context."""
 
+from __future__ import annotations
+
 import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -7,6 +9,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import mixture
 
+from tfp_flows._types import Context, Part
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import (
     PARTS,
@@ -61,7 +64,7 @@ def _context_ndims(bijector, x_event_ndims):
     return tf.nest.map_structure(lambda shape: shape.rank + further, context_shape_of(bijector.bijector))
 
 
-def condition(distribution_or_bijector, context):
+def condition(distribution_or_bijector: Part, context: Context) -> Part:
     """A distribution or bijector bound to a context: an object of the same kind that no longer needs a context.
 
     It shares its variables with the original. Contexts of batch shape `[B]` make it a distribution of batch shape

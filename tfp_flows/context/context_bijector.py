@@ -1,10 +1,14 @@
 """The common part of the bijectors that pass a context to the bijector inside them."""
 
+from __future__ import annotations
+
 import abc
+from typing import Any
 
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability.python.internal import cache_util
 
+from tfp_flows._types import Context, Structure
 from tfp_flows.context.route import context_arguments
 
 
@@ -22,7 +26,7 @@ class ContextBijector(tfb.Bijector, abc.ABC):
 
     _cache = cache_util.BijectorCacheWithGreedyAttrs(forward_name="_cached_forward", inverse_name="_cached_inverse")
 
-    def __init__(self, bijector, parameters, name):
+    def __init__(self, bijector: tfb.Bijector, parameters: dict[str, Any], name: str) -> None:
         self.bijector = bijector
         super().__init__(
             forward_min_event_ndims=bijector.forward_min_event_ndims,
@@ -33,7 +37,7 @@ class ContextBijector(tfb.Bijector, abc.ABC):
         )
 
     @abc.abstractmethod
-    def inner_context(self, context):
+    def inner_context(self, context: Context | None) -> Structure | None:
         """The context of the inner bijector for the one that came from outside, or None."""
 
     def _arguments(self, context):
@@ -79,5 +83,5 @@ class ContextBijector(tfb.Bijector, abc.ABC):
         # TFP lets bijectors with equal arguments share a cache; the inner one has weights of its own.
         return id(self)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dict(self.parameters)

@@ -1,8 +1,12 @@
 """A network that compresses the context before it reaches the bijectors."""
 
+from __future__ import annotations
+
+import keras
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
+from tfp_flows._types import Context
 from tfp_flows.context.context_bijector import ContextBijector
 from tfp_flows.context.route import checked_context, context_shape_of
 from tfp_flows.tracking import weights_of
@@ -39,7 +43,7 @@ class Embedded(ContextBijector):
     TensorShape([5, 3])
     """
 
-    def __init__(self, bijector, embedding, name="embedded"):
+    def __init__(self, bijector: tfb.Bijector, embedding: keras.layers.Layer, name: str = "embedded") -> None:
         parameters = dict(locals())
         expected = context_shape_of(bijector)
         self.context_shape, size = input_and_output(embedding)
@@ -52,7 +56,7 @@ class Embedded(ContextBijector):
         self._weights = weights_of(embedding)
         super().__init__(bijector, parameters, name)
 
-    def inner_context(self, context):
+    def inner_context(self, context: Context | None) -> tf.Tensor:
         """e(c): the context of the inner bijector, `[..., C]`."""
         context = checked_context(self.name, self.context_shape, context)
         first, shape = tf.nest.flatten(context)[0], tf.nest.flatten(self.context_shape)[0]

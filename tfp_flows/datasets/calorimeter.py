@@ -63,21 +63,21 @@ class Calorimeter:
 
     layers = (slice(0, 16), slice(16, 32), slice(32, 36))
 
-    def __init__(self, sampling=0.1):
+    def __init__(self, sampling: float = 0.1) -> None:
         if not isinstance(sampling, numbers.Real) or not 0 < sampling < np.inf:
             raise ValueError(f"Expected `sampling` to be a positive number. Received: sampling={sampling!r}")
         self.sampling = sampling
 
-    def draw(self, rng, batch_size):
+    def draw(self, rng: np.random.Generator, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Incident energies and cells from a generator: a function for `tff.datasets.simulator`."""
         energy = np.exp(rng.uniform(*np.log(ENERGIES), size=[batch_size, 1]))
         return energy, self.observe(energy, rng)
 
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | None = None) -> tuple[np.ndarray, ...]:
         """n pairs (E, e), float32, from an integer seed."""
         return tuple(part.astype(np.float32) for part in self.draw(random_generator(seed), n))
 
-    def observe(self, energy, rng):
+    def observe(self, energy: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Cells for incident energies `[n, 1]`."""
         shape = np.shape(energy)
         start = rng.exponential(9 / 7, shape)
@@ -92,13 +92,13 @@ class Calorimeter:
         return np.where(measured < THRESHOLD, 0.0, measured)
 
     @staticmethod
-    def profile(start, beta, maximum):
+    def profile(start: np.ndarray, beta: np.ndarray, maximum: np.ndarray) -> np.ndarray:
         """The parts of the energy that the layers get: t₀, β and T `[n, 1]`, result `[n, 3]`."""
         below = tf.math.igamma(1 + beta * maximum, beta * np.maximum(DEPTHS - start, 0.0)).numpy()
         return np.diff(below, axis=1)
 
     @staticmethod
-    def spread(place, cells, radius):
+    def spread(place: np.ndarray, cells: int, radius: np.ndarray | float) -> np.ndarray:
         """The parts of a layer's energy that its cells get: places (x, y) `[2, n, 1]`, result `[n, cells²]`.
 
         R² / π / (x² + y² + R²)² is ∂²F/∂x∂y of F = (f(x, y) + f(y, x)) / 2π, f(x, y) = x / s · arctan(y / s),
@@ -112,17 +112,17 @@ class Calorimeter:
 
     # As numbers for a flow
 
-    def filled(self, cells, seed=None):
+    def filled(self, cells: np.ndarray, seed: int | None = None) -> np.ndarray:
         """Cells in which those without energy have one, uniform from 0.1 to 1 MeV: below the threshold, so `decode`
         takes it away again, and not so far that its logarithm has a tail."""
         noise = random_generator(seed).uniform(0.1 * THRESHOLD, THRESHOLD, np.shape(cells))
         return np.where(cells > 0, cells, noise).astype(np.asarray(cells).dtype)
 
-    def layer_energies(self, cells):
+    def layer_energies(self, cells: np.ndarray) -> np.ndarray:
         """E_l, `[n, 3]`."""
         return np.stack([cells[:, layer].sum(1) for layer in self.layers], 1)
 
-    def encode(self, energy, cells):
+    def encode(self, energy: np.ndarray, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """u and v of incident energies and filled cells."""
         first, second, third = self.layer_energies(cells).T
         u = [np.log((first + second + third) / energy[:, 0]), np.log(first / (second + third)), np.log(second / third)]
@@ -132,7 +132,7 @@ class Calorimeter:
             v.append(np.delete(log_cells, middle(layer), axis=1) - log_cells[:, middle(layer), np.newaxis])
         return np.stack(u, 1), np.concatenate(v, 1)
 
-    def decode(self, energy, u, v):
+    def decode(self, energy: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Cells of incident energies, u and v: the inverse of `encode`, with 0 below the threshold."""
         total = energy[:, 0] * np.exp(u[:, 0])
         first, second = (1 / (1 + np.exp(-u[:, k])) for k in (1, 2))

@@ -1,5 +1,7 @@
 """Cosmic rays of the highest energies: what the sources emit, inferred from spectrum and showers seen on Earth."""
 
+from __future__ import annotations
+
 import numbers
 
 import numpy as np
@@ -8,6 +10,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import as_vectors
+from tfp_flows._types import Array, DType
 
 # The mass groups p, He, N, Si and Fe.
 MASS = np.array([1.0, 4.0, 14.0, 28.0, 56.0])
@@ -71,7 +74,7 @@ class CosmicRays:
 
     labels = ("γ", "log10 R", "a(p)", "a(He)", "a(N)", "a(Si)", "a(Fe)")
 
-    def __init__(self, num_events=1000.0, num_showers=300.0, dtype=tf.float32):
+    def __init__(self, num_events: float = 1000.0, num_showers: float = 300.0, dtype: DType = tf.float32) -> None:
         for name, value in {"num_events": num_events, "num_showers": num_showers}.items():
             if not isinstance(value, numbers.Real) or not 0 < value < np.inf:
                 raise ValueError(f"Expected `{name}` to be a positive number. Received: {name}={value!r}")
@@ -89,12 +92,12 @@ class CosmicRays:
         self._arriving = fractions * ratio**2 * np.diff(edges).reshape(20, 3, 1, 1)
         self._depth = depth_probabilities(np.sqrt(ENERGY_EDGES[1:] * ENERGY_EDGES[:-1]))
 
-    def source(self, theta, energy):
+    def source(self, theta: Array, energy: Array) -> tf.Tensor:
         """J(E, A) / J₀: θ `[..., 7]`, energy `[n]`, result `[..., 5, n]`."""
         theta = as_vectors(theta, 7, self.dtype, "theta")[..., tf.newaxis]
         return theta[..., 2:, :] * self._shape(theta[..., :1, :], theta[..., 1:2, :], energy, CHARGE[:, None])
 
-    def expected(self, theta):
+    def expected(self, theta: Array) -> tf.Tensor:
         """The expected counts: θ `[..., 7]`, result `[..., 420]`."""
         theta = as_vectors(theta, 7, self.dtype, "theta")[..., tf.newaxis, tf.newaxis, tf.newaxis, :]
         flux = self._arriving * self._shape(theta[..., :1], theta[..., 1:2], self._energy, CHARGE)
@@ -105,17 +108,17 @@ class CosmicRays:
         showers = tf.reshape(showers, tf.concat([tf.shape(spectrum)[:-1], [400]], 0))
         return BACKGROUND + tf.concat([spectrum, showers], -1)
 
-    def simulate(self, theta, seed):
+    def simulate(self, theta: Array, seed: Array) -> tf.Tensor:
         """Counts drawn for parameters: θ `[..., 7]`, seed `[2]` integers, result `[..., 420]`."""
         expected = self.expected(theta)
         return tf.random.stateless_poisson(tf.shape(expected), seed, expected, self.dtype)
 
-    def log_likelihood(self, theta, counts):
+    def log_likelihood(self, theta: Array, counts: Array) -> tf.Tensor:
         """log p(counts|θ), in nats: θ `[..., 7]`, counts `[..., 420]`, result `[...]`."""
         counts = as_vectors(counts, 420, self.dtype, "counts")
         return tf.reduce_sum(tfd.Poisson(self.expected(theta)).log_prob(counts), -1)
 
-    def features(self, counts):
+    def features(self, counts: Array) -> tf.Tensor:
         """Counts as a network takes them: counts `[..., 420]`, result `[..., 422]`.
 
         Of the spectrum and of the showers each, with N events where M are expected at a(A) = 1: 10 √(n / (N + 1)) for
@@ -128,7 +131,7 @@ class CosmicRays:
         sizes = [tf.math.log(total / m) for total, m in zip(totals, (self.num_events, self.num_showers), strict=True)]
         return tf.concat([*shapes, *sizes], -1)
 
-    def joint_log_prob(self, z, counts):
+    def joint_log_prob(self, z: Array, counts: Array) -> tf.Tensor:
         """log p(counts|θ(z)) + log N(z; 0, I): the posterior of z, with θ = `prior.bijector.forward(z)`, unnormalized.
 
         Its normalization is the evidence p(counts), the same as that of the posterior of θ.

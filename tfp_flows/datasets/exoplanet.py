@@ -1,11 +1,14 @@
 """A planet of another star: what its atmosphere is made of, from the light that passes through it in a transit."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import as_vectors
+from tfp_flows._types import Array, DType
 
 WAVELENGTHS = np.geomspace(0.6, 5.0, 100)  # in µm
 # H₂O, CH₄ and CO: the middle in µm, the opacity there in m²/kg per mole fraction, and the width in the logarithm.
@@ -70,7 +73,7 @@ class Exoplanet:
     labels = ("C/O", "log10 Z", "T / 1000 K", "R / R_J", "log10 P_c / bar")
     wavelengths = WAVELENGTHS
 
-    def __init__(self, clouds=True, dtype=tf.float32):
+    def __init__(self, clouds: bool = True, dtype: DType = tf.float32) -> None:
         self.clouds, self.dtype = bool(clouds), tf.as_dtype(dtype)
         self.size = 5 if clouds else 4
         self.labels = self.labels[: self.size]
@@ -80,7 +83,7 @@ class Exoplanet:
             tfb.Chain([tfb.Shift(low), tfb.Scale(high - low), tfb.NormalCDF()]),
         )
 
-    def mole_fractions(self, theta):
+    def mole_fractions(self, theta: tf.Tensor) -> tf.Tensor:
         """Of H₂O, CH₄ and CO, `[..., 3]`."""
         theta = as_vectors(theta, self.size, self.dtype, "theta")
         ratio, log_metallicity, temperature = tf.unstack(theta[..., :3], axis=-1)
@@ -90,7 +93,7 @@ class Exoplanet:
         monoxide = tf.sigmoid((temperature - 1) / 0.08) * oxygen * (1 + ratio**-8) ** (-1 / 8)
         return tf.stack([oxygen - monoxide, carbon - monoxide, monoxide], -1)
 
-    def spectrum(self, theta):
+    def spectrum(self, theta: Array) -> tf.Tensor:
         """δ without noise in ppm: θ `[..., 5]`, or 4 without clouds; result `[..., 100]`."""
         theta = as_vectors(theta, self.size, self.dtype, "theta")
         temperature, radius = theta[..., 2:3], theta[..., 3:4] * JUPITER_RADIUS
@@ -106,11 +109,11 @@ class Exoplanet:
             blocked += 10 ** (-3 - theta[..., 4:5])
         return 1e6 * ((radius + height * tf.math.log(blocked)) / STAR_RADIUS) ** 2
 
-    def noise(self, level):
+    def noise(self, level: Array) -> tf.Tensor:
         """The standard deviations of the channels: s `[..., 1]`, result `[..., 100]`."""
         return tf.cast(level, self.dtype) * np.sqrt((1 + (WAVELENGTHS / 2) ** 2) / 2)
 
-    def observe(self, theta, seed):
+    def observe(self, theta: Array, seed: Array) -> tf.Tensor:
         """Observations `[..., 101]` for θ, with a level and noise from a seed, `[2]` integers."""
         of_level, of_noise = tf.unstack(tf.random.split(seed))
         spectrum = self.spectrum(theta)
@@ -118,24 +121,24 @@ class Exoplanet:
         noise = self.noise(level) * tf.random.stateless_normal(spectrum.shape, of_noise, dtype=self.dtype)
         return tf.concat([spectrum + noise, level], -1)
 
-    def draw(self, seed, batch_size):
+    def draw(self, seed: Array, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Observations and z from a seed, `[2]` integers, in TensorFlow: a function for `tff.datasets.simulator`."""
         of_theta, of_noise = tf.unstack(tf.random.split(seed))
         z = self.prior.distribution.sample(batch_size, seed=of_theta)
         return self.observe(self.prior.bijector.forward(z), of_noise), z
 
-    def features(self, observation):
+    def features(self, observation: Array) -> tf.Tensor:
         """Observations as a network takes them, `[..., 102]`: the spectrum's shape in 100 ppm, its mean, and log s."""
         spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         mean = tf.reduce_mean(spectrum, -1, keepdims=True)
         return tf.concat([(spectrum - mean) / 100, (mean - 13_500) / 1500, tf.math.log(level / 50)], -1)
 
-    def log_likelihood(self, theta, observation):
+    def log_likelihood(self, theta: Array, observation: Array) -> tf.Tensor:
         """log p(δ|θ, s), in nats: θ and observations of batch shapes that broadcast."""
         spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         return tf.reduce_sum(tfd.Normal(self.spectrum(theta), self.noise(level)).log_prob(spectrum), -1)
 
-    def joint_log_prob(self, z, observation):
+    def joint_log_prob(self, z: Array, observation: Array) -> tf.Tensor:
         """log p(δ|θ(z), s) + log N(z; 0, I), unnormalized; its normalization is the evidence p(δ|s) of the model."""
         z = as_vectors(z, self.size, self.dtype, "z")
         log_likelihood = self.log_likelihood(self.prior.bijector.forward(z), observation)

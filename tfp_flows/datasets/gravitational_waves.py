@@ -1,5 +1,7 @@
 """Two black holes that spiral into each other: their masses from a noisy strain, with a likelihood that is known."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 
@@ -9,6 +11,7 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import as_vectors, check_positive_integers, random_generator
+from tfp_flows._types import Array
 
 SOLAR_MASS = 4.925491e-6  # G M☉ / c³, in seconds
 LOWEST_FREQUENCY = 30.0  # Hz; the lightest binary of the prior passes it 0.6 s before it merges
@@ -84,7 +87,7 @@ class GravitationalWaves:
     TensorShape([10])
     """
 
-    def __init__(self, signal_to_noise=12.0, duration=1.0, sampling_rate=256):
+    def __init__(self, signal_to_noise: float = 12.0, duration: float = 1.0, sampling_rate: int = 256) -> None:
         size = duration * sampling_rate
         lowest = math.ceil(LOWEST_FREQUENCY * duration)
         if not (signal_to_noise > 0 and duration > 0 and size % 2 == 0 and lowest < size // 2):
@@ -111,12 +114,12 @@ class GravitationalWaves:
 
     # The wave and the noise
 
-    def noise_curve(self):
+    def noise_curve(self) -> np.ndarray:
         """S(f), the one-sided power spectral density at `frequencies`, in 1 / Hz, `[N / 2 + 1]`."""
         x = np.maximum(self.frequencies, 20.0) / 215.0  # the fit ends at 20 Hz; below, the noise is as there
         return 1e-49 * (x**-4.14 - 5 * x**-2 + 111 * (1 - x**2 + x**4 / 2) / (1 + x**2 / 2))
 
-    def waveform(self, masses, phase=0.0):
+    def waveform(self, masses: Array, phase: Array = 0.0) -> tf.Tensor:
         """The whitened wave without noise, `[..., N]`, for masses `[..., 2]` and phases φ_c `[...]`."""
         masses = _as_masses(masses)
         phase = tf.cast(phase, masses.dtype)[..., tf.newaxis]
@@ -124,12 +127,12 @@ class GravitationalWaves:
         around = [[0, 0]] * (modes.shape.rank - 1) + [[self._band[0], self.size // 2 - self._band[-1]]]
         return tf.signal.irfft(tf.pad(modes, around), [self.size])
 
-    def color(self, whitened):
+    def color(self, whitened: Array) -> np.ndarray:
         """The strain in the detector, whose noise has the curve S, of a whitened one: a NumPy array, `[..., N]`."""
         spectrum = np.fft.rfft(np.asarray(whitened, np.float64)) * np.sqrt(self.noise_curve() * self.sampling_rate / 2)
         return np.fft.irfft(spectrum, self.size)
 
-    def whiten(self, strain):
+    def whiten(self, strain: Array) -> np.ndarray:
         """The inverse of `color`: the strain in the form a flow should get."""
         spectrum = np.fft.rfft(np.asarray(strain, np.float64)) / np.sqrt(self.noise_curve() * self.sampling_rate / 2)
         return np.fft.irfft(spectrum, self.size)
@@ -153,7 +156,7 @@ class GravitationalWaves:
 
     # Simulation
 
-    def draw(self, seed, batch_size):
+    def draw(self, seed: Array, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Strains and masses from a seed, `[2]` int32, in TensorFlow: a function for `tff.datasets.simulator`."""
         of_masses, of_strain = tf.unstack(tf.random.split(seed))
         # Next to an edge, where `bijector` goes to infinity, a float32 of m2 / m1 cannot tell the two sides apart.
@@ -162,7 +165,7 @@ class GravitationalWaves:
         masses = tf.stack([m1, m1 * q], -1)
         return self.observe(masses, of_strain), masses
 
-    def observe(self, masses, seed):
+    def observe(self, masses: Array, seed: Array) -> tf.Tensor:
         """Whitened strains for masses, with a phase and noise from a seed, `[2]` int32."""
         masses = _as_masses(masses)
         of_phase, of_noise = tf.unstack(tf.random.split(seed))
@@ -170,14 +173,14 @@ class GravitationalWaves:
         wave = self.waveform(masses, phase)
         return wave + tf.random.stateless_normal(tf.shape(wave), of_noise, dtype=wave.dtype)
 
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | None = None) -> tuple[np.ndarray, ...]:
         """n pairs (strain, masses), float32 of NumPy, from an integer seed."""
         check_positive_integers(n=n)
         return tuple(part.numpy() for part in self.draw([int(random_generator(seed).integers(2**31)), 0], n))
 
     # Densities
 
-    def log_likelihood(self, masses, strain):
+    def log_likelihood(self, masses: Array, strain: Array) -> tf.Tensor:
         """log p(d|m1, m2), in nats, of float64: masses and whitened strains of batch shapes that broadcast."""
         masses = as_vectors(masses, 2, tf.float64, "masses")
         strain = as_vectors(strain, self.size, tf.float64, "strain")
@@ -188,11 +191,11 @@ class GravitationalWaves:
         log_bessel = tf.math.log(tf.math.bessel_i0e(product)) + product
         return log_bessel - power / 2 - self.size / 2 * np.log(2 * np.pi)
 
-    def joint_log_prob(self, masses, strain):
+    def joint_log_prob(self, masses: Array, strain: Array) -> tf.Tensor:
         """log p(d|m1, m2) + log p(m1, m2): the unnormalized posterior; -inf outside the prior."""
         return self.log_likelihood(masses, strain) + self.prior.log_prob(as_vectors(masses, 2, tf.float64, "masses"))
 
-    def posterior(self, strain, size=200):
+    def posterior(self, strain: Array, size: int = 200) -> GridPosterior:
         """p(m1, m2|d) and the evidence p(d) on a grid, as a `GridPosterior`, for one strain `[N]`.
 
         The cells are equal in m1 and in m2 / m1, so that the prior gives them the same probability: Z is the mean of

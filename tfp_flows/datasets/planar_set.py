@@ -1,13 +1,17 @@
 """What a two-dimensional shape must define, and what follows from it: points, exact density, exact entropy."""
 
+from __future__ import annotations
+
 import abc
 import functools
 import math
 import numbers
+from collections.abc import Sequence
 
 import numpy as np
 
 from tfp_flows._arguments import check_positive_integers, random_generator
+from tfp_flows._types import Array
 
 LOG_2PI = math.log(2 * math.pi)
 # Numbers held at once by `log_prob`: few enough for a processor's cache, and a bound on the memory for any n.
@@ -26,7 +30,9 @@ class PlanarSet(abc.ABC):
     name: str
     noise: float
 
-    def __call__(self, n, noise=None, seed=None):
+    def __call__(
+        self, n: int, noise: float | None = None, seed: int | Sequence[int] | np.random.Generator | None = None
+    ) -> np.ndarray:
         """Draws `n` independent points.
 
         Arguments:
@@ -41,7 +47,7 @@ class PlanarSet(abc.ABC):
         noise = self._checked_noise(noise)
         return self._draw(int(n), noise, random_generator(seed)).astype(np.float32)
 
-    def log_prob(self, x, noise=None):
+    def log_prob(self, x: Array, noise: float | None = None) -> np.ndarray:
         """The exact log-density, in nats, of the points that the set draws with this noise.
 
         Arguments:
@@ -71,7 +77,7 @@ class PlanarSet(abc.ABC):
         log_density[np.abs(x).max(axis=1, initial=0) > 1e90] = -np.inf
         return log_density
 
-    def entropy(self, noise=None):
+    def entropy(self, noise: float | None = None) -> float:
         """The differential entropy -∫ p log p, in nats, to 1e-6.
 
         It is summed over a grid fine enough for the noise, once, and cached.
@@ -149,7 +155,7 @@ class BlurredCurves(PlanarSet):
     power = 1
 
     @abc.abstractmethod
-    def curves(self, t):
+    def curves(self, t: np.ndarray) -> np.ndarray:
         """The points `[K, n, 2]` of the curves at `t`, `[n]`."""
 
     def _draw(self, n, noise, random):

@@ -1,10 +1,13 @@
 """A shower of light in a small detector: position and direction as one posterior, with a likelihood that is known."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import as_vectors, random_generator
+from tfp_flows._types import Array
 
 _POSITION_WIDTH = 0.5
 _SOFTENING = 0.1  # of distances, so that a shower at a sensor has a finite brightness
@@ -46,14 +49,14 @@ class Showers:
     ((100, 60), (100, 6), TensorShape([100]))
     """
 
-    def __init__(self, energy=20.0, noise=0.2):
+    def __init__(self, energy: float = 20.0, noise: float = 0.2) -> None:
         if not (energy > 0 and noise > 0):
             raise ValueError(f"Expected `energy` and `noise` to be positive. Received: {energy!r} and {noise!r}")
         self.energy, self.noise = energy, noise
         strings = [(0.0, 0.0), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7)]
         self.sensors = np.array([(x, y, z) for x, y in strings for z in np.linspace(-1, 1, 6)])
 
-    def draw(self, rng, batch_size):
+    def draw(self, rng: np.random.Generator, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """Contexts and parameters from a generator: a function for `tff.datasets.simulator`."""
         position = _POSITION_WIDTH * rng.normal(size=[batch_size, 3])
         direction = rng.normal(size=[batch_size, 3])
@@ -61,7 +64,7 @@ class Showers:
         theta = np.concatenate([position, direction], 1)
         return self.observe(theta, rng), theta
 
-    def observe(self, theta, rng):
+    def observe(self, theta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Contexts for parameters `[n, 6]`."""
         distance, log_brightness = (part.numpy() for part in self._at_sensors(tf.constant(theta, tf.float64)))
         energy = rng.gamma(_ENERGY_SHAPE, self.energy / _ENERGY_SHAPE, size=[len(theta), 1])
@@ -69,11 +72,11 @@ class Showers:
         time = distance + self.noise * rng.normal(size=charge.shape) / np.sqrt(np.maximum(charge, 1))
         return np.concatenate([np.sqrt(charge), np.where(charge > 0, time, 0.0)], 1)
 
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | None = None) -> tuple[np.ndarray, ...]:
         """n pairs (context, θ), float32, from an integer seed."""
         return tuple(part.astype(np.float32) for part in self.draw(random_generator(seed), n))
 
-    def joint_log_prob(self, theta, context):
+    def joint_log_prob(self, theta: Array, context: Array) -> tf.Tensor:
         """log p(c|θ) + log p(θ), in nats, with respect to volume and area: the posterior without its normalization."""
         theta = as_vectors(theta, 6, tf.float64, "theta")
         context = as_vectors(context, 2 * len(self.sensors), tf.float64, "context")

@@ -1,6 +1,7 @@
 """An endless stream of simulated training data, in which no event comes twice."""
 
 import inspect
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -8,7 +9,12 @@ import tensorflow as tf
 from tfp_flows._arguments import check_positive_integers, random_generator
 
 
-def simulator(fn, batch_size=256, seed=None, num_parallel_calls=tf.data.AUTOTUNE):
+def simulator(
+    fn: Callable,
+    batch_size: int = 256,
+    seed: int | Sequence[int] | np.random.Generator | None = None,
+    num_parallel_calls: int = tf.data.AUTOTUNE,
+) -> tf.data.Dataset:
     """An endless `tf.data.Dataset` of batches drawn by a function, on which `FlowModel.fit` cannot overfit.
 
     `fit` then needs `steps_per_epoch`, since an epoch has no end of its own.

@@ -13,13 +13,35 @@ bound of the mean log-probability of the rounded data (Theis et al. 2016, arXiv 
 """
 
 import importlib.resources
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from tfp_flows._arguments import random_generator
 
 
-def quakes(dequantize=True, seed=None):
+class _Table(Protocol):
+    """A function that gives a table, with the names of its columns and the steps they are rounded to."""
+
+    columns: tuple[str, ...]
+    steps: tuple[float, ...]
+
+    def __call__(
+        self, dequantize: bool = True, seed: int | Sequence[int] | np.random.Generator | None = None
+    ) -> np.ndarray: ...
+
+
+def _described(columns: tuple[str, ...], steps: tuple[float, ...]) -> Callable[[Callable], _Table]:
+    def described(function):
+        function.columns, function.steps = columns, steps
+        return function
+
+    return described
+
+
+@_described(("latitude", "longitude", "depth", "magnitude", "stations"), steps=(0.01, 0.01, 1.0, 0.1, 1.0))
+def quakes(dequantize: bool = True, seed: int | Sequence[int] | np.random.Generator | None = None) -> np.ndarray:
     """1000 earthquakes off Fiji since 1964: two bent planes of events, with skewed magnitudes and counts.
 
     Columns: latitude (degrees, negative towards the south), longitude (degrees towards the east, 165 to 189), depth
@@ -42,11 +64,8 @@ def quakes(dequantize=True, seed=None):
     return _table("quakes.csv", quakes.steps, dequantize, seed)
 
 
-quakes.columns = ("latitude", "longitude", "depth", "magnitude", "stations")
-quakes.steps = (0.01, 0.01, 1.0, 0.1, 1.0)
-
-
-def geyser(dequantize=True, seed=None):
+@_described(("eruption", "waiting"), steps=(1 / 60, 1.0))
+def geyser(dequantize: bool = True, seed: int | Sequence[int] | np.random.Generator | None = None) -> np.ndarray:
     """272 eruptions of Old Faithful: two clusters, short eruptions with short waits and long ones with long.
 
     Columns: the duration of an eruption and the waiting time until the next, both in minutes. The durations are whole
@@ -67,10 +86,6 @@ def geyser(dequantize=True, seed=None):
     [3.5999999046325684, 79.0]
     """
     return _table("geyser.csv", geyser.steps, dequantize, seed)
-
-
-geyser.columns = ("eruption", "waiting")
-geyser.steps = (1 / 60, 1.0)
 
 
 def _table(file_name, steps, dequantize, seed):

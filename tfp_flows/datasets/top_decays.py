@@ -1,10 +1,14 @@
 """Top quarks that decay to a bottom quark, a lepton and a neutrino, of which no detector sees the last."""
 
+from __future__ import annotations
+
 import numbers
+from collections.abc import Mapping
 
 import numpy as np
 
 from tfp_flows._arguments import random_generator
+from tfp_flows._types import Array
 
 # Masses and widths in GeV, with c = 1.
 TOP_MASS, TOP_WIDTH = 172.5, 1.4
@@ -61,24 +65,24 @@ class TopDecays:
     (100, 2)
     """
 
-    def __init__(self, noise=1.0):
+    def __init__(self, noise: float = 1.0) -> None:
         if not isinstance(noise, numbers.Real) or not 0 <= noise < np.inf:
             raise ValueError(f"Expected `noise` to be a number, 0 or larger. Received: noise={noise!r}")
         self.noise = noise
 
-    def draw(self, rng, batch_size):
+    def draw(self, rng: np.random.Generator, batch_size: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Contexts and parameters from a generator: a function for `tff.datasets.simulator`."""
         event = self.events(rng, batch_size)
         neutrino = event["neutrino"]
         theta = np.concatenate([neutrino[:, 1:3], pseudorapidity(neutrino)[:, np.newaxis]], 1)
         return self.observe(event, rng), theta
 
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """n pairs (context, θ), float32, from an integer seed."""
         context, theta = self.draw(random_generator(seed), n)
         return {name: part.astype(np.float32) for name, part in context.items()}, theta.astype(np.float32)
 
-    def events(self, rng, n):
+    def events(self, rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
         """What really happens: momenta (E, p_x, p_y, p_z), a dictionary of arrays.
 
         "top", "w", "lepton" and "neutrino" are the first top quark and of its decay, "other" is the second, `[n, 4]`
@@ -100,7 +104,7 @@ class TopDecays:
         phi = np.arctan2(event["lepton"][:, 2], event["lepton"][:, 1])
         return {name: turned(part, phi) for name, part in event.items()}
 
-    def observe(self, event, rng):
+    def observe(self, event: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Contexts for what really happens."""
         jets, lepton = event["jets"], event["lepton"]
         is_bottom = np.arange(MAX_JETS) < 2
@@ -120,7 +124,7 @@ class TopDecays:
         }
 
     @staticmethod
-    def solutions(context, mass=W_MASS):
+    def solutions(context: Mapping[str, Array], mass: float = W_MASS) -> np.ndarray:
         """The two η(ν) with which lepton and missing momentum have the mass of a W boson, the lower first: `[n, 2]`.
 
         η(ν) = η(l) ± arcosh(cos(φ(ν) - φ(l)) + m_W² / (2 p_T(l) p_T(ν))). Where errors of measurement leave no real

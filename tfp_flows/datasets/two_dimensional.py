@@ -33,7 +33,7 @@ class TwoMoons(BlurredCurves):
     name = "two_moons"
     noise = 0.05
 
-    def curves(self, t):
+    def curves(self, t: np.ndarray) -> np.ndarray:
         x, y = np.cos(np.pi * t), np.sin(np.pi * t)
         return np.stack([np.stack([x, y], axis=-1), np.stack([1 - x, 0.5 - y], axis=-1)])
 
@@ -114,7 +114,7 @@ class TwoSpirals(BlurredCurves):
     noise = 0.1
     power = 2
 
-    def curves(self, t):
+    def curves(self, t: np.ndarray) -> np.ndarray:
         angle = 3 * np.pi * t
         arm = np.pi * t[:, np.newaxis] * np.stack([-np.cos(angle), np.sin(angle)], axis=-1)
         return np.stack([arm, -arm])
@@ -171,7 +171,7 @@ class SwissRoll2D(BlurredCurves):
     name = "swiss_roll_2d"
     noise = 0.1
 
-    def curves(self, t):
+    def curves(self, t: np.ndarray) -> np.ndarray:
         angle = 1.5 * np.pi * (1 + 2 * t)
         return (angle[:, np.newaxis] / 5 * np.stack([np.cos(angle), np.sin(angle)], axis=-1))[np.newaxis]
 

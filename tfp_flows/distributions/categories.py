@@ -1,11 +1,15 @@
 """Several categories at once: the probability of each given those before it, exact."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import stateless_seed
+from tfp_flows._types import Activation, Array, DType
 from tfp_flows.conditioners.block_made import BlockMADE
 from tfp_flows.context.joining import call_conditioner
 from tfp_flows.distributions.distribution import Distribution
@@ -42,15 +46,15 @@ class Categories(Distribution):
 
     def __init__(
         self,
-        sizes,
-        context_size=0,
-        frequencies=None,
-        hidden_units=(64, 64),
-        activation="relu",
-        seed=None,
-        dtype=tf.float32,
-        name="categories",
-    ):
+        sizes: Sequence[int],
+        context_size: int = 0,
+        frequencies: Sequence[Array] | None = None,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        seed: int | None = None,
+        dtype: DType = tf.float32,
+        name: str = "categories",
+    ) -> None:
         parameters = dict(locals())
         self.sizes = [int(size) for size in sizes]
         bias = None
@@ -66,7 +70,7 @@ class Categories(Distribution):
         self.precision = tf.as_dtype(dtype)
         super().__init__([len(self.sizes)], dtype=tf.int32, parameters=parameters, name=name)
 
-    def one_hot(self, x):
+    def one_hot(self, x: Array) -> tf.Tensor:
         """x `[..., K]` as one-hot vectors side by side, `[..., sum of sizes]`."""
         columns = tf.unstack(x, axis=-1)
         return tf.concat(

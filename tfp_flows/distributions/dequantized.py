@@ -1,13 +1,18 @@
 """Integers modelled by a continuous distribution: what lies in a cell belongs to its integer."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import transformed_distribution
 from tensorflow_probability.python.internal import parameter_properties
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
+from tfp_flows._types import Array, Context, DType, Seed, Walk
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.distributions.distribution import Distribution
 
@@ -30,7 +35,7 @@ class NoiseGivenData(transformed_distribution._TransformedDistribution):
 
     has_its_context = True
 
-    def draw(self, x, seed):
+    def draw(self, x: tf.Tensor, seed: Seed) -> tuple[tf.Tensor, tf.Tensor]:
         """u from q(u|x) and log q(u|x): the one of the shape of x, the other of its batch shape."""
         batch = tf.shape(x)[: x.shape.rank - self.event_shape.rank]
         arguments = {"bijector_kwargs": context_arguments(self.bijector, x)}
@@ -82,7 +87,15 @@ class Dequantized(Distribution):
     (tf.uint8, TensorShape([3]))
     """
 
-    def __init__(self, distribution, num_values=256, noise=None, num_samples=1, dtype=None, name="dequantized"):
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        num_values: int = 256,
+        noise: tfd.TransformedDistribution | None = None,
+        num_samples: int = 1,
+        dtype: DType | None = None,
+        name: str = "dequantized",
+    ) -> None:
         check_positive_integers(num_values=num_values, num_samples=num_samples)
         if noise is not None and not isinstance(noise, NoiseGivenData):
             noise = NoiseGivenData(noise.distribution, noise.bijector)
@@ -108,7 +121,7 @@ class Dequantized(Distribution):
         self.num_samples = num_samples
         super().__init__(distribution.event_shape, dtype=dtype, parameters=parameters, name=name)
 
-    def training_log_prob(self, x, seed, **kwargs):
+    def training_log_prob(self, x: Array, seed: Seed, **kwargs: Any) -> tf.Tensor:
         """The bound of one draw with noise from `seed`, `[2]` integers: see the class."""
         return self._bound(x, seed, 1, **kwargs)
 
@@ -139,18 +152,18 @@ class Dequantized(Distribution):
         log_p = self.distribution.log_prob((x + u) / self.num_values, **kwargs)
         return log_p - self.event_shape.num_elements() * math.log(self.num_values) - log_q
 
-    def dequantize(self, x, seed=None):
+    def dequantize(self, x: Array, seed: Seed | None = None) -> tf.Tensor:
         """(x + u) / K: with u uniform from the seed, or 1/2, the middle of every cell, if None."""
         x, _ = self._as_numbers(x)
         u = 0.5 if seed is None else tf.random.stateless_uniform(tf.shape(x), stateless_seed(seed), dtype=x.dtype)
         return (x + u) / self.num_values
 
-    def quantize(self, y):
+    def quantize(self, y: tf.Tensor) -> tf.Tensor:
         """The integers into whose cells y falls, or the nearest for a y outside of [0, 1]."""
         cells = tf.floor(tf.clip_by_value(y, 0, 1) * self.num_values)
         return tf.cast(tf.minimum(cells, self.num_values - 1), self.dtype)
 
-    def walk(self, x, context=None, inverted=False):
+    def walk(self, x: Array, context: Context | None = None, inverted: bool = False) -> Walk:
         """The way of data, dequantized by uniform noise, through the bijector of p: see `tfp_flows.context.walk`.
 
         Of more than 4000 rows `[n, *event_shape]` some 2000 go, evenly spaced, for what reaches a layer of a network is
@@ -164,7 +177,9 @@ class Dequantized(Distribution):
             context = tf.nest.map_structure(lambda part: part[::step] if len(part) == len(y) else part, context)
         return walk(self.distribution.bijector, y[::step] if step > 1 else y, context, inverted)
 
-    def sample_at_temperature(self, sample_shape, temperature, seed=None, **kwargs):
+    def sample_at_temperature(
+        self, sample_shape: Array, temperature: float, seed: Seed | None = None, **kwargs: Any
+    ) -> tf.Tensor:
         """Draws with the base's draws of p multiplied by the temperature: below 1, less varied and more typical.
 
         p is a `tfd.TransformedDistribution` over a standard normal. Source: Kingma & Dhariwal 2018, arXiv 1807.03039,

@@ -1,7 +1,13 @@
 """What distributions of a shape of their own share, those that no bijector makes."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
+
+from tfp_flows._types import DType, Shape
 
 
 class Distribution(tfd.Distribution):
@@ -16,7 +22,7 @@ class Distribution(tfd.Distribution):
       name: the distribution's name.
     """
 
-    def __init__(self, event_shape, *, dtype, parameters, name):
+    def __init__(self, event_shape: Shape, *, dtype: DType, parameters: dict[str, Any], name: str) -> None:
         self._shape_of_events = tf.TensorShape(event_shape)
         super().__init__(
             dtype=tf.as_dtype(dtype),

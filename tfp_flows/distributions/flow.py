@@ -1,5 +1,7 @@
 """What the presets return: TFP's transformed distribution, with a word on where to find what it does not know."""
 
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import transformed_distribution
 
 
@@ -28,7 +30,13 @@ class Flow(transformed_distribution._TransformedDistribution):
     # Not of `tfd.TransformedDistribution` itself: that one is a composite tensor, in which TFP does not find the
     # weights of networks.
 
-    def __init__(self, distribution, bijector, validate_args=False, name=None):
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        bijector: tfb.Bijector,
+        validate_args: bool = False,
+        name: str | None = None,
+    ) -> None:
         parameters = dict(locals())
         super().__init__(distribution, bijector, validate_args=validate_args, parameters=parameters, name=name)
 

@@ -1,12 +1,16 @@
 """Numbers of which some may be absent: the density of those that are there, exact."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_context_size, check_positive_integers, draw_seed, stateless_seed
+from tfp_flows._types import Activation, Array, DType, Seed
 from tfp_flows.conditioners.made import MADE
 from tfp_flows.context.joining import call_conditioner
 from tfp_flows.distributions.distribution import Distribution
@@ -50,15 +54,15 @@ class Partial(Distribution):
 
     def __init__(
         self,
-        event_size,
-        context_size=0,
-        num_components=8,
-        hidden_units=(64, 64),
-        activation="relu",
-        seed=None,
-        dtype=tf.float32,
-        name="partial",
-    ):
+        event_size: int,
+        context_size: int = 0,
+        num_components: int = 8,
+        hidden_units: Sequence[int] = (64, 64),
+        activation: Activation = "relu",
+        seed: int | None = None,
+        dtype: DType = tf.float32,
+        name: str = "partial",
+    ) -> None:
         parameters = dict(locals())
         check_positive_integers(event_size=event_size, num_components=num_components)
         check_context_size(context_size)
@@ -95,7 +99,7 @@ class Partial(Distribution):
         x = x * present
         return tf.reduce_sum(present * self._factors(x, present, context).log_prob(x), -1)
 
-    def draw(self, present, context=None, seed=None):
+    def draw(self, present: Array, context: Array | None = None, seed: Seed | None = None) -> tf.Tensor:
         """x for m `[..., D]`, and a context of the same batch shape; 0 where m is."""
         present = tf.cast(present, self.dtype)
         x = tf.zeros_like(present)

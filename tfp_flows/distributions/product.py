@@ -1,9 +1,16 @@
 """A distribution on a product of spaces: positions, directions, angles and shares as one event."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 from tensorflow_probability.python.distributions import transformed_distribution
 
+from tfp_flows._types import Array, Context
 from tfp_flows.bijectors.conditional_blocks import spaces_of
 from tfp_flows.context import ContextBijector
 
@@ -34,24 +41,26 @@ class Product(transformed_distribution._TransformedDistribution):
     True
     """
 
-    def __init__(self, distribution, bijector, product, name="product"):
+    def __init__(
+        self, distribution: tfd.Distribution, bijector: tfb.Bijector, product: str, name: str = "product"
+    ) -> None:
         parameters = dict(locals())
         self.spaces = spaces_of(product)
         super().__init__(distribution, bijector, parameters=parameters, name=name)
 
-    def split(self, x):
+    def split(self, x: Array) -> dict[str, tf.Tensor]:
         """The parts of events `[..., D]`, by name."""
         blocks = tf.split(x, [space.event_size for space in self.spaces], -1)
         return {space.name: block for space, block in zip(self.spaces, blocks, strict=True)}
 
-    def log_prob_parts(self, x, context=None):
+    def log_prob_parts(self, x: Array, context: Context | None = None) -> dict[str, tf.Tensor]:
         """log p(x_k|x_<k, c) for every part, by name, in nats, `[...]`; their sum is log p(x|c)."""
         logs = {}
         for space, base, (z, log_det) in self._base_parts(x, context):
             logs[space.name] = base.log_prob(z) + log_det
         return logs
 
-    def base_parts(self, x, context=None):
+    def base_parts(self, x: Array, context: Context | None = None) -> dict[str, tf.Tensor]:
         """z_k = f_k⁻¹(x_k; x_<k, c) for every part, by name."""
         return {space.name: z for space, _, (z, _) in self._base_parts(x, context)}
 
@@ -69,5 +78,5 @@ class Product(transformed_distribution._TransformedDistribution):
     def _parameter_properties(cls, dtype, num_classes=None):
         return super()._parameter_properties(dtype, num_classes)  # `product` has no batch shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return dict(self.parameters)

@@ -33,7 +33,7 @@ class Experiments(Mapping):
     ['made/gas', 'maf/gas', 'maf-10/gas', 'ffjord/gas', 'nsf-c/gas', 'nsf-ar/gas']
     """
 
-    def __init__(self, entries: list[Experiment]):
+    def __init__(self, entries: list[Experiment]) -> None:
         self._entries = {entry.name: entry for entry in entries}
 
     def __getitem__(self, name: str) -> Experiment:

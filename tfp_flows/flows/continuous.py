@@ -1,15 +1,21 @@
 """Continuous flows, for training by likelihood or by flow matching."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
+from tfp_flows._types import Part
+from tfp_flows.distributions import Flow
 from tfp_flows.flows.flow import flow_of, preset
 
 
 @preset
-def continuous(event_size, **options):
+def continuous(event_size: int, **options: Any) -> Flow:
     """A continuous flow: one neural differential equation from the base to the data.
 
     Flow matching trains it without solving the equation, a hundred times as many steps in the same time as likelihood:
@@ -30,7 +36,7 @@ def continuous(event_size, **options):
     )
 
 
-def with_solver(flow, **options):
+def with_solver(flow: Part, **options: Any) -> Part:
     """The same flow, with the same weights, its continuous parts solved in other steps: fewer, or more exact ones.
 
     After flow matching ten steps of "midpoint" give fair samples in a tenth of the time or less.

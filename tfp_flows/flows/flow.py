@@ -17,8 +17,13 @@ stack: whether equal layers become one `tff.bijectors.Stack`, the same flow as a
 **parts: further arguments of every layer's bijector (`hidden_units`, `activation`, ...).
 """
 
-import inspect
+from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -26,25 +31,26 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, merged_signature
+from tfp_flows._types import DType
 from tfp_flows.bijectors.stack import stacked
 from tfp_flows.context import embedded, input_and_output
 from tfp_flows.distributions import Flow
 
 
 def flow_of(
-    make_layers,
-    event_size,
+    make_layers: Callable[..., Sequence[Sequence[tfb.Bijector]]],
+    event_size: int,
     *,
-    context_size=0,
-    base=None,
-    dtype=tf.float32,
-    seed=None,
-    embedding=None,
-    standardize=True,
-    act_norm=False,
-    stack=True,
-    **parts,
-):
+    context_size: int = 0,
+    base: tfd.Distribution | None = None,
+    dtype: DType = tf.float32,
+    seed: int | None = None,
+    embedding: keras.layers.Layer | None = None,
+    standardize: bool | str = True,
+    act_norm: bool = False,
+    stack: bool = True,
+    **parts: Any,
+) -> Flow:
     """The distribution of a chain of layers over a base.
 
     Arguments: see the module; and
@@ -95,7 +101,10 @@ def coupling_order(k, mask, seed):
     return order
 
 
-def preset(function):
+Preset = TypeVar("Preset", bound=Callable[..., Flow])
+
+
+def preset(function: Preset) -> Preset:
     """Has `help` show the arguments of `flow_of` where a function passes them on as `**options`."""
     function.__signature__ = merged_signature(function, inspect.signature(flow_of))
     return function

@@ -12,17 +12,30 @@ alpha: the flow models logit(α + (1 - 2α) x) for images x in [0, 1], as `tff.d
 context_shape: of a context that is an image: `[k H, k W, channels]`; none by default.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
 
 from tfp_flows import bijectors, transformers
 from tfp_flows._arguments import check_image_shape, check_one_of, check_positive_integers, split_seed
 from tfp_flows.bijectors.image_coupling import image_mask
+from tfp_flows.distributions import Flow
 from tfp_flows.flows.flow import flow_of, preset
 
 
 @preset
-def glow(image_shape, num_levels=2, num_steps=4, hidden_channels=32, alpha=0.05, **options):
+def glow(
+    image_shape: Sequence[int],
+    num_levels: int = 2,
+    num_steps: int = 4,
+    hidden_channels: int = 32,
+    alpha: float = 0.05,
+    **options: Any,
+) -> Flow:
     """Glow: at every level a squeeze, then steps of ActNorm, an invertible 1x1 convolution and a coupling of channels.
 
     Both directions cost one pass of every network. A context reaches every coupling and, if it is a vector, the means
@@ -58,7 +71,9 @@ def glow(image_shape, num_levels=2, num_steps=4, hidden_channels=32, alpha=0.05,
 
 
 @preset
-def realnvp_image(image_shape, num_levels=2, hidden_channels=32, alpha=0.05, **options):
+def realnvp_image(
+    image_shape: Sequence[int], num_levels: int = 2, hidden_channels: int = 32, alpha: float = 0.05, **options: Any
+) -> Flow:
     """The multi-scale RealNVP: at every level three checkerboard couplings, a squeeze, three couplings of channels.
 
     The last level has four checkerboard couplings and no squeeze. `ActNorm` stands where the paper has its batch

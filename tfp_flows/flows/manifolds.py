@@ -4,8 +4,13 @@ The arguments that they share are those of `tfp_flows.flows.flow`; `num_layers` 
 units to set, so `standardize` is for the context alone, and no `act_norm`.
 """
 
-import math
+from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import bijectors as tfb
@@ -13,16 +18,17 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import bijectors
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, split_seed
+from tfp_flows._types import DType
 from tfp_flows.bijectors.conditional_blocks import spaces_of
 from tfp_flows.bijectors.coupling import coupling_mask
 from tfp_flows.context import input_and_output
-from tfp_flows.distributions import Product
+from tfp_flows.distributions import Flow, Product
 from tfp_flows.flows.flow import coupling_order, flow_of, preset
 from tfp_flows.flows.vectors import neural_spline_autoregressive
 
 
 @preset
-def torus(event_size, num_layers=4, kind="coupling", **options):
+def torus(event_size: int, num_layers: int = 4, kind: str = "coupling", **options: Any) -> Flow:
     """A flow of angles in [-π, π), on the circle or the torus; the density is with respect to their volume.
 
     The density and its first derivative are the same at -π and π.
@@ -62,7 +68,7 @@ def torus(event_size, num_layers=4, kind="coupling", **options):
 
 
 @preset
-def sphere(num_layers=6, num_reflections=3, **options):
+def sphere(num_layers: int = 6, num_reflections: int = 3, **options: Any) -> Flow:
     """A flow of unit vectors `[3]`, on the sphere S²; the density is with respect to the area, 4π in all.
 
     Layers `tff.bijectors.SphereFlow`, whose poles a `Householder` of `num_reflections` brings to places that are drawn
@@ -94,18 +100,18 @@ def sphere(num_layers=6, num_reflections=3, **options):
 
 
 def product(
-    spaces,
+    spaces: str,
     *,
-    num_layers=4,
-    context_size=0,
-    bounds=None,
-    parts=None,
-    embedding=None,
-    standardize=True,
-    dtype=tf.float32,
-    seed=None,
-    **shared,
-):
+    num_layers: int = 4,
+    context_size: int = 0,
+    bounds: Mapping[str, tuple] | None = None,
+    parts: Mapping[str, Any] | None = None,
+    embedding: keras.layers.Layer | None = None,
+    standardize: bool = True,
+    dtype: DType = tf.float32,
+    seed: int | None = None,
+    **shared: Any,
+) -> Product:
     """A flow on a product of spaces, for directions, positions and shares that are one event.
 
     p(x|c) = Π_k p(x_k|x_<k, c), each factor a flow of its own kind. The event is the parts side by side;

@@ -3,7 +3,10 @@
 The arguments that they share are those of `tfp_flows.flows.flow`; `num_layers` is the number of layers.
 """
 
+from __future__ import annotations
+
 import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +14,14 @@ from tensorflow_probability import bijectors as tfb
 
 from tfp_flows import bijectors, transformers
 from tfp_flows._arguments import check_one_of, check_positive_integers, split_seed
+from tfp_flows._types import Activation
 from tfp_flows.bijectors.coupling import coupling_mask
+from tfp_flows.distributions import Flow
 from tfp_flows.flows.flow import coupling_order, flow_of, preset
 
 
 @preset
-def nice(event_size, num_layers=4, **options):
+def nice(event_size: int, num_layers: int = 4, **options: Any) -> Flow:
     """NICE: additive couplings, then a diagonal scale next to the base.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NICE`. `mask` is every
@@ -40,7 +45,7 @@ def nice(event_size, num_layers=4, **options):
 
 
 @preset
-def realnvp(event_size, num_layers=8, **options):
+def realnvp(event_size: int, num_layers: int = 8, **options: Any) -> Flow:
     """RealNVP: affine couplings; with a context, the conditional network (cINN) of Ardizzone et al.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.RealNVP`. `mask` is every
@@ -59,7 +64,7 @@ def realnvp(event_size, num_layers=8, **options):
 
 
 @preset
-def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **options):
+def neural_spline_coupling(event_size: int, num_layers: int = 8, mixing: str = "permutation", **options: Any) -> Flow:
     """The coupling neural spline flow: rational-quadratic splines, closed-form in both directions.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NeuralSplineCoupling`. Masks as
@@ -79,7 +84,7 @@ def neural_spline_coupling(event_size, num_layers=8, mixing="permutation", **opt
 
 
 @preset
-def maf(event_size, num_layers=5, **options):
+def maf(event_size: int, num_layers: int = 5, **options: Any) -> Flow:
     """The masked autoregressive flow: densities cost one network pass per layer, samples a few.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.MAF`. `input_order` is the first
@@ -97,7 +102,7 @@ def maf(event_size, num_layers=5, **options):
 
 
 @preset
-def iaf(event_size, num_layers=5, **options):
+def iaf(event_size: int, num_layers: int = 5, **options: Any) -> Flow:
     """The inverse autoregressive flow: samples with densities cost one network pass per layer, other densities a few.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.IAF`. `input_order` is the first
@@ -115,7 +120,7 @@ def iaf(event_size, num_layers=5, **options):
 
 
 @preset
-def neural_spline_autoregressive(event_size, num_layers=5, **options):
+def neural_spline_autoregressive(event_size: int, num_layers: int = 5, **options: Any) -> Flow:
     """The autoregressive neural spline flow: as `maf`, with rational-quadratic splines.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.NeuralSplineAutoregressive`.
@@ -135,7 +140,7 @@ def neural_spline_autoregressive(event_size, num_layers=5, **options):
 
 
 @preset
-def planar(event_size, num_layers=16, **options):
+def planar(event_size: int, num_layers: int = 16, **options: Any) -> Flow:
     """Planar flows, one hidden unit per layer.
 
     Sampling costs two dot products per layer, the density of any point also a scalar root.
@@ -154,7 +159,7 @@ def planar(event_size, num_layers=16, **options):
 
 
 @preset
-def radial(event_size, num_layers=16, **options):
+def radial(event_size: int, num_layers: int = 16, **options: Any) -> Flow:
     """Radial flows, one centre per layer; both directions have a closed form.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Radial`.
@@ -171,7 +176,7 @@ def radial(event_size, num_layers=16, **options):
 
 
 @preset
-def sylvester(event_size, num_layers=4, **options):
+def sylvester(event_size: int, num_layers: int = 4, **options: Any) -> Flow:
     """Sylvester flows: planar flows with several hidden units per layer.
 
     Arguments: those of `tfp_flows.flows.flow` and, as **parts, those of `tff.bijectors.Sylvester`.
@@ -188,7 +193,7 @@ def sylvester(event_size, num_layers=4, **options):
 
 
 @preset
-def residual(event_size, num_layers=8, *, act_norm=True, **options):
+def residual(event_size: int, num_layers: int = 8, *, act_norm: bool = True, **options: Any) -> Flow:
     """A residual flow: invertible residual layers z = x + g(x), in which every coordinate moves every other.
 
     Densities cost one pass per layer and, as the determinants are exact, a Jacobian; samples a fixed point per layer.
@@ -211,7 +216,15 @@ def residual(event_size, num_layers=8, *, act_norm=True, **options):
 
 
 @preset
-def smooth(event_size, num_layers=8, mixing="permutation", *, num_components=8, activation="silu", **options):
+def smooth(
+    event_size: int,
+    num_layers: int = 8,
+    mixing: str = "permutation",
+    *,
+    num_components: int = 8,
+    activation: Activation = "silu",
+    **options: Any,
+) -> Flow:
     """A smooth flow: couplings of mixtures of bumps, whose density has derivatives of every order, so forces too.
 
     The densities are closed form; samples cost a scalar root per coordinate and layer. A spline's density has a kink
@@ -240,7 +253,7 @@ def smooth(event_size, num_layers=8, mixing="permutation", *, num_components=8, 
 
 
 @preset
-def gaussianization(event_size, num_layers=6, **options):
+def gaussianization(event_size: int, num_layers: int = 6, **options: Any) -> Flow:
     """Gaussianization flows: a mixture of logistics per coordinate, and rotations.
 
     `FlowModel.adapt(x)`, or the first `fit`, initializes every layer from the data that reaches it: rotation-based
@@ -264,7 +277,7 @@ def gaussianization(event_size, num_layers=6, **options):
 
 
 @preset
-def gaussian(event_size, covariance="full", **options):
+def gaussian(event_size: int, covariance: str = "full", **options: Any) -> Flow:
     """A Gaussian; with a context a regression: the mean and covariance of x are outputs of a network of the context.
 
     A ladder of regressions by maximum likelihood, each with more freedom than the one before: a normal of unit width

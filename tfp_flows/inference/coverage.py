@@ -1,5 +1,7 @@
 """Is a conditional density calibrated? Observed coverage against nominal, over many simulated truths."""
 
+from __future__ import annotations
+
 import dataclasses
 
 import numpy as np
@@ -7,10 +9,12 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_positive_integers, draw_seed, is_integer, random_generator
+from tfp_flows._types import Array, Context
 from tfp_flows.context import context_shape_of
 from tfp_flows.inference._band import binomial_band, check_levels
 from tfp_flows.inference._flow import as_model, as_rows, batches
 from tfp_flows.inference._reference import predicted_points
+from tfp_flows.model import FlowModel
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
@@ -43,7 +47,7 @@ class Coverage:
     confidence: float
 
     @property
-    def inside(self):
+    def inside(self) -> bool:
         """Whether the observed coverage lies in the band at every level."""
         return bool(np.all((self.lower <= self.observed) & (self.observed <= self.upper)))
 
@@ -85,7 +89,7 @@ class Ranks:
         if ranks.min() < 0 or ranks.max() > self.num_samples:
             raise ValueError(f"Expected `ranks` from 0 to {self.num_samples}. Received: {ranks.min()} to {ranks.max()}")
 
-    def coverage(self, coordinate, levels=LEVELS, confidence=0.99):
+    def coverage(self, coordinate: int, levels: Array = LEVELS, confidence: float = 0.99) -> Coverage:
         """The distribution function of one coordinate's ranks against that of the uniform distribution.
 
         For a right density P(rank < k) = k / (`num_samples` + 1). Each level is rounded to the nearest of these
@@ -101,7 +105,13 @@ class Ranks:
         return _curve(self.ranks[:, coordinate, np.newaxis] < k, k / cells, confidence)
 
 
-def coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
+def coverage(
+    flow: FlowModel | tfd.Distribution,
+    x: Array,
+    context: Context | None = None,
+    levels: Array = LEVELS,
+    confidence: float = 0.99,
+) -> Coverage:
     """Coverage of the regions of highest density in the base: balls around 0, mapped by the flow.
 
     For a standard normal base |z|² of z = f⁻¹(x; c) is chi-squared with D degrees of freedom, if the density is right.
@@ -144,7 +154,14 @@ def coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
     return _curve(probability[:, np.newaxis] <= levels, levels, confidence)
 
 
-def rank_statistics(flow, x, context=None, num_samples=100, batch_size=None, seed=None):
+def rank_statistics(
+    flow: FlowModel | tfd.Distribution,
+    x: Array,
+    context: Context | None = None,
+    num_samples: int = 100,
+    batch_size: int | None = None,
+    seed: int | None = None,
+) -> Ranks:
     """Simulation-based calibration: the rank of every coordinate of x among draws for the same context.
 
     A truth equal to some draws, as where the density has atoms, gets a rank drawn uniformly from those it could have,
@@ -183,8 +200,15 @@ def rank_statistics(flow, x, context=None, num_samples=100, batch_size=None, see
 
 
 def expected_coverage(
-    flow, x, context=None, num_samples=100, levels=LEVELS, confidence=0.99, batch_size=None, seed=None
-):
+    flow: FlowModel | tfd.Distribution,
+    x: Array,
+    context: Context | None = None,
+    num_samples: int = 100,
+    levels: Array = LEVELS,
+    confidence: float = 0.99,
+    batch_size: int | None = None,
+    seed: int | None = None,
+) -> Coverage:
     """Coverage of balls around random points that reach to the truth: the test of TARP, for a density of any kind.
 
     The number of draws for the same context that are nearer than the truth to a reference point is uniform on

@@ -1,13 +1,29 @@
 """Expectations under a flow, estimated from draws x = f(z) and differentiable in the flow's parameters."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
+from tfp_flows._types import Context, Seed
 from tfp_flows.context import context_shape_of
 from tfp_flows.inference._flow import as_distribution
+from tfp_flows.model import FlowModel
+
+Result = TypeVar("Result")  # a tensor, or a structure of tensors
 
 
-def expectation(flow, fn, num_samples=1000, context=None, seed=None):
+def expectation(
+    flow: FlowModel | tfd.Distribution,
+    fn: Callable[[tf.Tensor], Result],
+    num_samples: int = 1000,
+    context: Context | None = None,
+    seed: Seed | None = None,
+) -> Result:
     """E[F(x)] as the mean of F(f(z_i)), with z_i from the base.
 
     The gradient with respect to the flow's parameters goes through the draws and is an unbiased estimate of that of the
@@ -40,7 +56,12 @@ def expectation(flow, fn, num_samples=1000, context=None, seed=None):
     return tf.nest.map_structure(lambda values: tf.reduce_mean(values, 0), fn(x))
 
 
-def moments(flow, num_samples=1000, context=None, seed=None):
+def moments(
+    flow: FlowModel | tfd.Distribution,
+    num_samples: int = 1000,
+    context: Context | None = None,
+    seed: Seed | None = None,
+) -> tuple[tf.Tensor, tf.Tensor]:
     """The mean `[..., D]` and the covariance `[..., D, D]` from draws; differentiable, see `expectation`.
 
     The covariance is the unbiased sample covariance, with n - 1 in the denominator.
@@ -62,7 +83,12 @@ def moments(flow, num_samples=1000, context=None, seed=None):
     return mean, tf.einsum("n...i,n...j->...ij", x - mean, x - mean) / (num_samples - 1)
 
 
-def entropy(flow, num_samples=1000, context=None, seed=None):
+def entropy(
+    flow: FlowModel | tfd.Distribution,
+    num_samples: int = 1000,
+    context: Context | None = None,
+    seed: Seed | None = None,
+) -> tf.Tensor:
     """-E[log q(x)], in nats, from draws; `[]`, or `[B]` for contexts `[B, C]`.
 
     Its gradient has two parts: through the draws, and through the parameters of log q at the draws. With the draws held
@@ -84,7 +110,13 @@ def entropy(flow, num_samples=1000, context=None, seed=None):
     return -tf.reduce_mean(log_q, 0)
 
 
-def kl(p, q, num_samples=1000, context=None, seed=None):
+def kl(
+    p: FlowModel | tfd.Distribution,
+    q: FlowModel | tfd.Distribution,
+    num_samples: int = 1000,
+    context: Context | None = None,
+    seed: Seed | None = None,
+) -> tf.Tensor:
     """KL(p || q) = E_p[log p(x) - log q(x)], in nats, from draws of p; differentiable in the parameters of both.
 
     Arguments:

@@ -1,14 +1,20 @@
 """Importance sampling: a flow as the proposal for a density known up to its normalization, the evidence."""
 
+from __future__ import annotations
+
 import dataclasses
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_positive_integers, draw_seed, random_generator
+from tfp_flows._types import Array, Context
 from tfp_flows.context import context_batch_shape
 from tfp_flows.inference._flow import as_model, batches
+from tfp_flows.model import FlowModel
 
 # Above it the error of the mean shrinks too slowly with the number of draws to be reliable (Vehtari et al. 2024).
 RELIABLE = 0.7
@@ -47,13 +53,13 @@ class ImportanceSample:
         _check_log_weights(self.log_weights)
 
     @property
-    def log_evidence(self):
+    def log_evidence(self) -> float:
         """log Z, the logarithm of the mean weight, in nats."""
         largest = self.log_weights.max()
         return float(largest + np.log(np.mean(np.exp(self.log_weights - largest))))
 
     @property
-    def log_evidence_std(self):
+    def log_evidence_std(self) -> float:
         """The standard error of `log_evidence`: that of the mean weight, s / √n, over the mean weight.
 
         s² = Σ (w - w̄)² / (n - 1) is the sample variance. NaN for one draw, which has none.
@@ -62,22 +68,22 @@ class ImportanceSample:
         return float(np.std(self.weights, ddof=1) * np.sqrt(n)) if n > 1 else np.nan  # the mean of `weights` is 1 / n
 
     @property
-    def weights(self):
+    def weights(self) -> np.ndarray:
         """The weights, normalized to sum to one, `[n]`."""
         weights = np.exp(self.log_weights - self.log_weights.max())
         return weights / weights.sum()
 
     @property
-    def ess(self):
+    def ess(self) -> float:
         """Kish's effective sample size, (Σ w)² / Σ w²: the number of draws from p with the same variance."""
         return float(1 / np.sum(self.weights**2))
 
     @property
-    def pareto_k(self):
+    def pareto_k(self) -> float:
         """The shape of the generalized Pareto distribution of the largest weights: see `pareto_shape`."""
         return pareto_shape(self.log_weights)
 
-    def resample(self, n, seed=None):
+    def resample(self, n: int, seed: int | None = None) -> np.ndarray:
         """Draws from the target: `[n, D]`, rows of `samples` by their weights, with replacement, in random order.
 
         If n is not small compared with `ess`, rows are repeated.
@@ -91,7 +97,7 @@ class ImportanceSample:
         rows = np.searchsorted(cumulative / cumulative[-1], positions, side="right").clip(max=len(self.samples) - 1)
         return self.samples[rng.permutation(rows)]
 
-    def mean(self, values=None):
+    def mean(self, values: Array | None = None) -> np.ndarray:
         """The mean under the target of the samples, or of values at them `[n, ...]`."""
         return np.tensordot(self.weights, self.samples if values is None else values, 1)
 
@@ -110,7 +116,14 @@ class ImportanceSample:
         )
 
 
-def importance_sample(flow, target_log_prob, num_samples, context=None, batch_size=None, seed=None):
+def importance_sample(
+    flow: FlowModel | tfd.Distribution,
+    target_log_prob: Callable[[tf.Tensor], tf.Tensor],
+    num_samples: int,
+    context: Context | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+) -> ImportanceSample:
     """Draws from a flow, weighted so that they represent a target known up to its normalization.
 
     The evidence Z = ∫ p̃(θ) dθ = E_q[w], w = p̃(θ) / q(θ), comes with its standard error, whatever the flow. Both
@@ -201,7 +214,7 @@ def _check_log_weights(log_weights):
         raise ValueError("Expected a target with support where the flow draws. Received: a density of 0 at every draw")
 
 
-def pareto_shape(log_weights):
+def pareto_shape(log_weights: Array) -> float:
     """k̂: the tail of the weights is like a power law with 1/k finite moments; their mean is reliable if k̂ < 0.7.
 
     A generalized Pareto distribution of scale σ and shape k, fitted to the M = min(n / 5, 3 √n) largest weights, their

@@ -1,13 +1,20 @@
 """What moves in the base's space do to data: interpolation, and manipulation along a direction."""
 
+from __future__ import annotations
+
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_positive_integers
+from tfp_flows._types import Array, Context
 from tfp_flows.distributions import Dequantized
 from tfp_flows.inference._flow import as_distribution
+from tfp_flows.model import FlowModel
 
 
-def interpolate(flow, start, end, num=8, context=None):
+def interpolate(
+    flow: FlowModel | tfd.Distribution, start: Array, end: Array, num: int = 8, context: Context | None = None
+) -> tf.Tensor:
     """Data between two points, on the straight line between their z: x_t = f((1 - t) f⁻¹(start) + t f⁻¹(end)).
 
     t goes from 0 to 1 in `num` equal steps, both ends included.
@@ -40,7 +47,9 @@ def interpolate(flow, start, end, num=8, context=None):
     return decode((1 - t) * start + t * end)
 
 
-def direction(flow, positive, negative, context=None):
+def direction(
+    flow: FlowModel | tfd.Distribution, positive: Array, negative: Array, context: Context | None = None
+) -> tf.Tensor:
     """The direction in z from one group of data to another: the mean of f⁻¹ over `positive` less that over `negative`.
 
     `move` goes along it. A context is one for all, or one for each row of both groups, given as a pair.
@@ -64,7 +73,9 @@ def direction(flow, positive, negative, context=None):
     return means[0] - means[1]
 
 
-def move(flow, x, direction, amounts, context=None):
+def move(
+    flow: FlowModel | tfd.Distribution, x: Array, direction: Array, amounts: Array, context: Context | None = None
+) -> tf.Tensor:
     """Data moved along a direction in z: f(f⁻¹(x) + a d) for every amount a.
 
     Shapes: x `[..., *event_shape]`, direction as one z, amounts `[n]`; the result `[n, ..., *event_shape]`.

@@ -1,15 +1,25 @@
 """Coverage on manifolds, by the base's own measure; and directions summarized."""
 
+from __future__ import annotations
+
 import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
+from tfp_flows._types import Array, Context
 from tfp_flows.inference._band import check_levels
 from tfp_flows.inference._flow import as_model, as_rows
-from tfp_flows.inference.coverage import LEVELS, _curve
+from tfp_flows.inference.coverage import LEVELS, Coverage, _curve
+from tfp_flows.model import FlowModel
 
 
-def manifold_coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
+def manifold_coverage(
+    flow: FlowModel | tfd.Distribution,
+    x: Array,
+    context: Context | None = None,
+    levels: Array = LEVELS,
+    confidence: float = 0.99,
+) -> dict[str, Coverage]:
     """Coverage for a flow on a product of spaces, on the sphere or the torus: of every part, and of all together.
 
     In the base, each part's z has a number that is chi-squared if the density is right:
@@ -58,7 +68,7 @@ def manifold_coverage(flow, x, context=None, levels=LEVELS, confidence=0.99):
     return {**found, "all": _chi_squared_curve(total, total_degrees, levels, confidence)}
 
 
-def von_mises_fisher(x):
+def von_mises_fisher(x: Array) -> tuple[np.ndarray, np.ndarray]:
     """The mean direction and the concentration κ of unit vectors: the von Mises-Fisher distribution nearest to them.
 
     With the mean m of the vectors: the direction is m / |m|, and κ has coth κ - 1 / κ = |m|, the maximum of the

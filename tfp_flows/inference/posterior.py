@@ -1,9 +1,13 @@
 """From a prior and a simulator to a posterior: neural posterior estimation."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import math
 import random
+from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +17,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import flows
 from tfp_flows._arguments import check_positive_integers, draw_seed, random_generator, split_seed
+from tfp_flows._types import Array, Structure
 from tfp_flows.bijectors import Support
 from tfp_flows.distributions import Flow
 from tfp_flows.inference._truncated import highest_density_region, truncated_sample
@@ -20,25 +25,25 @@ from tfp_flows.model import FlowModel
 
 
 def posterior(
-    prior,
-    simulations,
-    num_simulations=None,
+    prior: tfd.Distribution,
+    simulations: Callable[[np.ndarray, int], Structure] | tuple[Array, Structure],
+    num_simulations: int | None = None,
     *,
-    flow="neural_spline_coupling",
-    embedding=None,
-    ensemble=1,
-    observation=None,
-    rounds=1,
-    max_proposals=10_000_000,
-    validation_split=0.1,
-    epochs=1000,
-    patience=20,
-    batch_size=None,
-    learning_rate=1e-3,
-    seed=None,
-    verbose=0,
-    **options,
-):
+    flow: str | Callable[..., tfd.Distribution] = "neural_spline_coupling",
+    embedding: keras.layers.Layer | None = None,
+    ensemble: int = 1,
+    observation: Structure | None = None,
+    rounds: int = 1,
+    max_proposals: int = 10_000_000,
+    validation_split: float = 0.1,
+    epochs: int = 1000,
+    patience: int = 20,
+    batch_size: int | None = None,
+    learning_rate: float = 1e-3,
+    seed: int | None = None,
+    verbose: int = 0,
+    **options: Any,
+) -> FlowModel:
     """The posterior p(θ|x) of a simulator x ~ p(x|θ) under a prior, as a flow trained on pairs (θ, x).
 
     The flow maximizes E[log q(θ|x)] over θ ~ p(θ), x ~ p(x|θ), whose maximum is q(θ|x) = p(θ|x), for all x at once. It

@@ -1,14 +1,28 @@
 """Variational inference: a flow fitted to a density known up to its normalization, on the flow's own draws."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
+from tfp_flows._types import Context, Seed
 from tfp_flows.inference._flow import as_distribution, as_model
+from tfp_flows.model import FlowModel
 
 
-def reverse_kl(flow, target_log_prob, num_samples=256, context=None, path_gradient=False, seed=None):
+def reverse_kl(
+    flow: FlowModel | tfd.Distribution,
+    target_log_prob: Callable[[tf.Tensor], tf.Tensor],
+    num_samples: int = 256,
+    context: Context | None = None,
+    path_gradient: bool = False,
+    seed: Seed | None = None,
+) -> tf.Tensor:
     """KL(q || p) - log Z = E_q[log q(x) - log p̃(x)] from draws, in nats: the negative ELBO.
 
     With `path_gradient` the value is the same and the gradient another estimate of the same: that of
@@ -61,17 +75,17 @@ def reverse_kl(flow, target_log_prob, num_samples=256, context=None, path_gradie
 
 
 def fit_reverse_kl(
-    flow,
-    target_log_prob,
-    num_steps=1000,
-    num_samples=256,
-    optimizer=None,
-    context=None,
-    path_gradient=False,
-    annealing=None,
-    jit_compile=True,
-    seed=None,
-):
+    flow: FlowModel | tfd.Distribution,
+    target_log_prob: Callable[[tf.Tensor], tf.Tensor],
+    num_steps: int = 1000,
+    num_samples: int = 256,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    context: Context | None = None,
+    path_gradient: bool = False,
+    annealing: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    jit_compile: bool = True,
+    seed: int | None = None,
+) -> np.ndarray:
     """Fits a flow to a density known up to its normalization: gradient descent on `reverse_kl` with fresh draws.
 
     The flow is trained in place. Reverse KL is mode-seeking: of several modes far apart it may find only one.

@@ -1,6 +1,9 @@
 """Objectives of continuous flows: flow matching, which solves no equation, and penalties that make it easy to solve."""
 
+from __future__ import annotations
+
 import contextlib
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -8,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
 from tfp_flows._arguments import check_one_of
+from tfp_flows._types import Structure
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.model.objectives import Objective
 
@@ -46,7 +50,7 @@ class FlowMatching(Objective):
     TensorShape([256])
     """
 
-    def __init__(self, coupling="independent", time="uniform"):
+    def __init__(self, coupling: str = "independent", time: str | tfd.Distribution = "uniform") -> None:
         check_one_of(("independent", "optimal_transport"), coupling=coupling)
         if not isinstance(time, tfd.Distribution) and time not in ("uniform", "late"):
             raise ValueError(
@@ -55,7 +59,9 @@ class FlowMatching(Objective):
         self.coupling = coupling
         self.time = time
 
-    def loss_per_row(self, distribution, x, context, seed):
+    def loss_per_row(
+        self, distribution: tfd.Distribution, x: tf.Tensor, context: Structure | None, seed: tf.Tensor
+    ) -> tf.Tensor:
         """|v - (x₁ - x₀)|² at one time of each row: x `[n, D]`, context `[n, ...]` or None, seed `[2]`; `[n]`."""
         self._check(distribution, context)
         time_seed, base_seed = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 2))
@@ -104,12 +110,12 @@ class FlowMatching(Objective):
                 'Use coupling="independent". Received: a context'
             )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         time = saving.to_config(self.time) if isinstance(self.time, tfd.Distribution) else self.time
         return {"coupling": self.coupling, "time": time}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> FlowMatching:
         time = config["time"]
         return cls(config["coupling"], time if isinstance(time, str) else saving.from_config(time))
 
@@ -135,14 +141,16 @@ class PenalizedLikelihood(Objective):
     TensorShape([256])
     """
 
-    def __init__(self, kinetic=0.0, jacobian=0.0):
+    def __init__(self, kinetic: float = 0.0, jacobian: float = 0.0) -> None:
         for name, weight in (("kinetic", kinetic), ("jacobian", jacobian)):
             if not 0 <= weight < float("inf"):
                 raise ValueError(f"Expected `{name}` to be at least 0. Received: {name}={weight!r}")
         self.kinetic = kinetic
         self.jacobian = jacobian
 
-    def loss_per_row(self, distribution, x, context, seed):
+    def loss_per_row(
+        self, distribution: tfd.Distribution, x: tf.Tensor, context: Structure | None, seed: tf.Tensor
+    ) -> tf.Tensor:
         """-log p and the penalties: x `[n, ...]`, context `[n, ...]` or None, seed `[2]`; the result is `[n]`."""
         arguments = context_arguments(distribution, context)
         if not (self.kinetic or self.jacobian):
@@ -165,7 +173,7 @@ class PenalizedLikelihood(Objective):
             loss += self.kinetic * kinetic + self.jacobian * jacobian
         return loss
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"kinetic": self.kinetic, "jacobian": self.jacobian}
 
 

@@ -1,18 +1,25 @@
 """FlowModel: any TFP distribution made a Keras model."""
 
+from __future__ import annotations
+
 import contextlib
+import os
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
 from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
+from tfp_flows._types import Array, Context, Data, Metrics, Seed, Structure, Tensors
 from tfp_flows.context import context_shape_of, embedded
 from tfp_flows.model import export, first_step, pipelines, training
 from tfp_flows.model.compiled import CompiledMethods
 from tfp_flows.model.inputs import DataSpec
-from tfp_flows.model.objectives import BitsPerDim, as_loss, as_objective
+from tfp_flows.model.objectives import BitsPerDim, PerRow, as_loss, as_objective
 from tfp_flows.saving.keras_objects import check_keras
 from tfp_flows.tracking import build_networks, layers_of
 
@@ -56,7 +63,9 @@ class FlowModel(keras.Model):
     TensorShape([3, 2])
     """
 
-    def __init__(self, distribution, embedding=None, name=None):
+    def __init__(
+        self, distribution: tfd.Distribution, embedding: keras.layers.Layer | None = None, name: str | None = None
+    ) -> None:
         if not isinstance(distribution, tfd.Distribution):
             raise TypeError(f"Expected a `tfd.Distribution`. Received: {distribution}")
         # The distribution has its own dtypes; Keras's autocast would cast everything to float32.
@@ -82,15 +91,15 @@ class FlowModel(keras.Model):
 
     def compile(
         self,
-        optimizer=None,
-        loss=None,
-        metrics=None,
-        weighted_metrics=None,
-        steps_per_execution=None,
-        jit_compile=None,
-        objective=None,
-        **kwargs,
-    ):
+        optimizer: str | dict | keras.optimizers.Optimizer | None = None,
+        loss: keras.losses.Loss | Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+        metrics: list | None = None,
+        weighted_metrics: list | None = None,
+        steps_per_execution: int | None = None,
+        jit_compile: bool | str | None = None,
+        objective: str | PerRow | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Configures training, as `keras.Model.compile` does, with defaults for flows.
 
         Arguments:
@@ -154,36 +163,36 @@ class FlowModel(keras.Model):
         self.compute_metrics(None, self.data_spec.target(point), tf.zeros([1], self.precision))
         self.reset_metrics()
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
         if config is not None and self.compiled:  # what nobody has compiled is loaded so
             objective = keras.saving.serialize_keras_object(self.objective)
             config.update(steps_per_execution=self._steps_given, jit_compile=self._jit_given, objective=objective)
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         # When loading, Keras leaves a model that overrides `compile` uncompiled.
         check_keras(config)
         self.compile(**keras.saving.deserialize_keras_object(config))
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
+        x: Data | None = None,
+        y: Data | None = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
         *,
-        context=None,
-        sample_weight=None,
-        validation_data=None,
-        validation_split=0.0,
-        validation_batch_size=None,
-        callbacks=None,
-        shuffle=True,
-        class_weight=None,
-        adapt=True,
-        **kwargs,
-    ):
+        context: Context | None = None,
+        sample_weight: Array | None = None,
+        validation_data: Data | None = None,
+        validation_split: float = 0.0,
+        validation_batch_size: int | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None = None,
+        shuffle: bool = True,
+        class_weight: None = None,
+        adapt: bool = True,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains as `keras.Model.fit` does: `fit(x)`, `fit(context, x)` or `fit(x, context=context)`.
 
         Arrays are split evenly into batches of at most 256, or `batch_size`, rows. All batches have one size, so that
@@ -229,7 +238,16 @@ class FlowModel(keras.Model):
                 data, epochs=epochs, validation_data=validation_data, callbacks=callbacks, shuffle=False, **kwargs
             )
 
-    def evaluate(self, x=None, y=None, batch_size=None, *, context=None, sample_weight=None, **kwargs):
+    def evaluate(
+        self,
+        x: Data | None = None,
+        y: Data | None = None,
+        batch_size: int | None = None,
+        *,
+        context: Context | None = None,
+        sample_weight: Array | None = None,
+        **kwargs: Any,
+    ) -> Metrics:
         """The mean negative log-likelihood, in nats, and the metrics of `compile`, as `keras.Model.evaluate` does."""
         if not self.compiled:
             self.compile()
@@ -237,13 +255,24 @@ class FlowModel(keras.Model):
             x = pipelines.evaluation_data(self.data_spec, x, batch_size or 1024, y, sample_weight, context)
         return super().evaluate(x, **kwargs)
 
-    def predict(self, x, batch_size=None, *, context=None, **kwargs):
+    def predict(
+        self, x: Data, batch_size: int | None = None, *, context: Context | None = None, **kwargs: Any
+    ) -> np.ndarray:
         """log p(x) as a NumPy array, in nats: `predict(x)` or `predict((context, x))`, batch by batch."""
         return super().predict(
             pipelines.evaluation_data(self.data_spec, x, batch_size or 1024, context=context), **kwargs
         )
 
-    def train_on_batch(self, x, y=None, sample_weight=None, class_weight=None, return_dict=False, *, context=None):
+    def train_on_batch(
+        self,
+        x: Data,
+        y: Data | None = None,
+        sample_weight: Array | None = None,
+        class_weight: None = None,
+        return_dict: bool = False,
+        *,
+        context: Context | None = None,
+    ) -> Metrics:
         """One step on a batch, as `keras.Model.train_on_batch` takes it; arguments and checks as in `fit`."""
         _check_no_classes(class_weight)
         if not self.compiled:
@@ -251,7 +280,15 @@ class FlowModel(keras.Model):
         first, second, weight = self._keras_order(self.training_spec, x, y, sample_weight, context)
         return super().train_on_batch(first, second, weight, return_dict=return_dict)
 
-    def test_on_batch(self, x, y=None, sample_weight=None, return_dict=False, *, context=None):
+    def test_on_batch(
+        self,
+        x: Data,
+        y: Data | None = None,
+        sample_weight: Array | None = None,
+        return_dict: bool = False,
+        *,
+        context: Context | None = None,
+    ) -> Metrics:
         """The loss of a batch, as `keras.Model.test_on_batch` gives it; arguments and checks as in `evaluate`."""
         if not self.compiled:
             self.compile()
@@ -262,7 +299,14 @@ class FlowModel(keras.Model):
         context, x, weight = spec.arrays(*spec.named(x, y, sample_weight, context))
         return (context, x, weight) if self.is_conditional else (x, None, weight)
 
-    def call(self, inputs, training=None, objective=None, seed=None, fields=None):
+    def call(
+        self,
+        inputs: Any,
+        training: bool | None = None,
+        objective: PerRow | None = None,
+        seed: tf.Tensor | None = None,
+        fields: dict[str, tf.Tensor] | None = None,
+    ) -> tf.Tensor:
         """log p of x, or of (context, x); `training` is for layers such as Dropout, to which Keras passes it.
 
         With an `objective` the result is its negative loss, per row; `fields` are what it wants beside x.
@@ -274,21 +318,21 @@ class FlowModel(keras.Model):
             return self.methods.bound(context).training_log_prob(x, self._step_seed() if seed is None else seed)
         return self.methods.bound(context).log_prob(x)
 
-    def training_log_prob(self, inputs, fields):
+    def training_log_prob(self, inputs: Any, fields: dict[str, tf.Tensor]) -> tf.Tensor:
         """What a training step maximizes, per row: log p, or the negative loss of another objective."""
         if getattr(self.objective, "is_likelihood", False):
             return self(inputs, training=True, seed=self._step_seed())
         return self(inputs, training=True, objective=self.objective, seed=self._step_seed(), fields=fields)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, target, weight, fields = self._keras_parts(self.training_spec, data)
         return self._as_logs(training.train_step(self, inputs, target, weight, fields))
 
-    def test_step(self, data):
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         inputs, target, weight, _ = self._keras_parts(self.data_spec, data)
         return self._as_logs(training.test_step(self, inputs, target, weight))
 
-    def predict_step(self, data):
+    def predict_step(self, data: Any) -> tf.Tensor:
         return self(self._keras_parts(self.data_spec, data)[0], training=False)
 
     def _keras_parts(self, spec, data):
@@ -303,11 +347,11 @@ class FlowModel(keras.Model):
             return stateless_seed(None)
         return tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> None:
         with self._graph_for_open_sizes():
             super().make_test_function(force)
 
-    def make_predict_function(self, force=False):
+    def make_predict_function(self, force: bool = False) -> None:
         with self._graph_for_open_sizes():
             super().make_predict_function(force)
 
@@ -332,13 +376,13 @@ class FlowModel(keras.Model):
         return logs
 
     @property
-    def precision(self):
+    def precision(self) -> str:
         """The float dtype of the densities, by name."""
         return self.data_spec.precision
 
     # The distribution, compiled
 
-    def log_prob(self, x, context=None):
+    def log_prob(self, x: Structure, context: Context | None = None) -> tf.Tensor:
         """log p(x), or log p(x|c), in nats: x `[..., D]`, context `[..., C]`, result `[...]`.
 
         A non-finite event has no finite density, and does not affect other rows. Many rows go through in pieces, so
@@ -346,7 +390,9 @@ class FlowModel(keras.Model):
         """
         return self.methods.log_prob(x, context)
 
-    def sample(self, n, context=None, seed=None, temperature=1.0):
+    def sample(
+        self, n: int, context: Context | None = None, seed: Seed | None = None, temperature: float = 1.0
+    ) -> Tensors:
         """Draws from p: `[n, D]`; for a context `[C]` as well, for contexts `[B, C]` `[n, B, D]`.
 
         The same integer seed gives the same sample; None draws one from TensorFlow's generator. A `temperature` T below
@@ -354,19 +400,21 @@ class FlowModel(keras.Model):
         """
         return self.methods.sample(n, context, seed, temperature)
 
-    def sample_and_log_prob(self, n, context=None, seed=None):
+    def sample_and_log_prob(
+        self, n: int, context: Context | None = None, seed: Seed | None = None
+    ) -> tuple[Tensors, tf.Tensor]:
         """Draws from p with their log-densities, at the cost of the draws alone; see `sample`."""
         return self.methods.sample_and_log_prob(n, context, seed)
 
-    def forward(self, z, context=None):
+    def forward(self, z: Structure, context: Context | None = None) -> Tensors:
         """x = f(z): from the base to the data."""
         return self.methods.forward(z, context)
 
-    def inverse(self, x, context=None):
+    def inverse(self, x: Structure, context: Context | None = None) -> Tensors:
         """z = f⁻¹(x): from the data to the base."""
         return self.methods.inverse(x, context)
 
-    def adapt(self, x, context=None):
+    def adapt(self, x: Structure, context: Context | None = None) -> None:
         """Initializes every bijector that has an `adapt` from the data that reaches it, from the data to the base.
 
         Standardize, StandardizedContext, ActNorm and Gaussianization have one. x is `[n, D]`, context `[n, C]`.
@@ -384,12 +432,12 @@ class FlowModel(keras.Model):
 
     # Saving
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         """Writes the states of random layers, which Keras's weights files lack: a resumed run continues from them."""
         for k, state in enumerate(self._random_states):
             store[str(k)] = state
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         saved = len(store.keys())  # none, if the file is older than the random layers
         for k, state in enumerate(self._random_states[:saved]):
             state.assign(store[str(k)])
@@ -400,7 +448,7 @@ class FlowModel(keras.Model):
         weights = {id(weight) for weight in self.weights}
         return [variable for variable in self.variables if id(variable) not in weights]
 
-    def save(self, filepath, *args, **kwargs):
+    def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Writes a .keras file, as `keras.Model.save` does; see `tfp_flows.saving` for what can be written.
 
         Raises, before a file is there: TypeError or ValueError for a part that cannot be written, such as a lambda.
@@ -408,16 +456,18 @@ class FlowModel(keras.Model):
         self.get_config()
         super().save(filepath, *args, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "distribution": saving.to_config(self.distribution)}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> FlowModel:
         if "distribution" not in config:
             raise ValueError(f"Expected the configuration of a FlowModel. Received: {sorted(config)}")
         return cls(saving.from_config(config["distribution"]), name=config.get("name"))
 
-    def export(self, filepath, format="tf_saved_model", verbose=None, **kwargs):
+    def export(
+        self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose: bool | None = None, **kwargs: Any
+    ) -> None:
         """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tfp_flows.model.export`."""
         if format != "tf_saved_model" or kwargs:
             raise ValueError(f'Expected format="tf_saved_model" and no more. Received: format={format!r}, {kwargs}')

@@ -1,8 +1,14 @@
 """Training on forces beside samples, as molecular simulations give both."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
+from tfp_flows._types import Structure
 from tfp_flows.context import context_arguments
 
 
@@ -35,12 +41,20 @@ class ForceMatching:
     # What comes beside x with every row, under these names.
     extra_fields = ("forces",)
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight: float = 1.0) -> None:
         if not weight >= 0:
             raise ValueError(f"Expected `weight` not to be negative. Received: weight={weight!r}")
         self.weight = weight
 
-    def loss_per_row(self, distribution, x, context=None, seed=None, *, forces):
+    def loss_per_row(
+        self,
+        distribution: tfd.Distribution,
+        x: tf.Tensor,
+        context: Structure | None = None,
+        seed: tf.Tensor | None = None,
+        *,
+        forces: tf.Tensor,
+    ) -> tf.Tensor:
         """The loss of every row, `[n]`, for x and forces `[n, D]`; it draws nothing, so the seed has no part in it."""
         x = tf.identity(x)
         with tf.GradientTape() as tape:
@@ -49,9 +63,9 @@ class ForceMatching:
         difference = tape.gradient(log_prob, x) - tf.cast(forces, x.dtype)
         return self.weight * tf.reduce_sum(difference**2, -1) - log_prob
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"weight": self.weight}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> ForceMatching:
         return cls(**config)

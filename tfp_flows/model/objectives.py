@@ -1,8 +1,16 @@
 """What is trained: the likelihood as Keras's loss and metric, and the objective of a step."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows._types import Structure
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -55,6 +63,13 @@ class BitsPerDim(keras.metrics.Mean):
         return super().update_state(-log_prob / (size * math.log(2.0)), sample_weight)
 
 
+class PerRow(Protocol):
+    """What `FlowModel.compile` takes as objective: an `Objective`, or another object with its method."""
+
+    @property
+    def loss_per_row(self) -> Callable[..., tf.Tensor]: ...
+
+
 @keras.saving.register_keras_serializable("tfp_flows")
 class Objective:
     """What a training step minimizes, per row; a subclass defines one other than the likelihood.
@@ -77,15 +92,17 @@ class Objective:
 
     is_likelihood = False
 
-    def loss_per_row(self, distribution, x, context, seed):
+    def loss_per_row(
+        self, distribution: tfd.Distribution, x: tf.Tensor, context: Structure | None, seed: tf.Tensor
+    ) -> tf.Tensor:
         """What to minimize, `[n]`, of a batch of events, their contexts or None, and a stateless seed `[2]`."""
         raise NotImplementedError
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Objective:
         return cls(**config)
 
 

@@ -1,9 +1,25 @@
 """Pictures of densities, samples and coverage; they need the extra `plot` (matplotlib, corner)."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows._types import Array, Context
+from tfp_flows.inference import Coverage, Ranks
 from tfp_flows.inference._flow import as_model
+from tfp_flows.model import FlowModel
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 
-def corner(data, samples, labels=None, names=("data", "samples")):
+def corner(
+    data: Array, samples: Array, labels: Sequence[str] | None = None, names: tuple[str, str] = ("data", "samples")
+) -> matplotlib.figure.Figure:
     """Draws two sets of points over each other: a histogram per column and contours per pair.
 
     Arguments:
@@ -43,7 +59,15 @@ def corner(data, samples, labels=None, names=("data", "samples")):
     return figure
 
 
-def density(flow, bounds, context=None, truth=None, num_points=200, labels=None, axes=None):
+def density(
+    flow: FlowModel | tfd.Distribution,
+    bounds: tuple[float, float] | tuple[tuple[float, float], tuple[float, float]],
+    context: Context | None = None,
+    truth: Array | None = None,
+    num_points: int = 200,
+    labels: Sequence[str] | None = None,
+    axes: matplotlib.axes.Axes | None = None,
+) -> matplotlib.figure.Figure:
     """Draws a density over an interval, or over a rectangle in the plane.
 
     Arguments:
@@ -83,7 +107,14 @@ def density(flow, bounds, context=None, truth=None, num_points=200, labels=None,
     return axes.figure
 
 
-def posterior(samples, truth=None, labels=None, weights=None, figure=None, color="tab:blue"):
+def posterior(
+    samples: Array,
+    truth: Array | None = None,
+    labels: Sequence[str] | None = None,
+    weights: Array | None = None,
+    figure: matplotlib.figure.Figure | None = None,
+    color: str = "tab:blue",
+) -> matplotlib.figure.Figure:
     """Draws samples of a posterior: a histogram per parameter, contours per pair, and lines at the truth.
 
     The contours hold 39.3 % and 86.5 % of a pair: the one- and two-sigma ellipses of a Gaussian in the plane.
@@ -126,7 +157,9 @@ def posterior(samples, truth=None, labels=None, weights=None, figure=None, color
     )
 
 
-def coverage(result, axes=None, label="observed"):
+def coverage(
+    result: Coverage, axes: matplotlib.axes.Axes | None = None, label: str = "observed"
+) -> matplotlib.figure.Figure:
     """Draws the observed coverage against the nominal, with the band in which the curve of a correct density lies.
 
     Arguments:
@@ -150,7 +183,7 @@ def coverage(result, axes=None, label="observed"):
     return axes.figure
 
 
-def ranks(result, labels=None, confidence=0.99):
+def ranks(result: Ranks, labels: Sequence[str] | None = None, confidence: float = 0.99) -> matplotlib.figure.Figure:
     """Draws, per coordinate, the distribution function of its ranks minus that of uniform ones, with the band.
 
     Arguments:

@@ -1,10 +1,30 @@
 """Pictures of densities and samples on the sphere; they need the extra `plot` (matplotlib)."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tensorflow_probability import distributions as tfd
+
+from tfp_flows._types import Array, Context
 from tfp_flows.inference._flow import as_model
 from tfp_flows.inference.manifolds import von_mises_fisher
+from tfp_flows.model import FlowModel
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
 
 
-def sphere(flow=None, samples=None, truth=None, context=None, levels=(0.5, 0.9), num_points=180, axes=None):
+def sphere(
+    flow: FlowModel | tfd.Distribution | None = None,
+    samples: Array | None = None,
+    truth: Array | None = None,
+    context: Context | None = None,
+    levels: Array = (0.5, 0.9),
+    num_points: int = 180,
+    axes: matplotlib.axes.Axes | None = None,
+) -> matplotlib.figure.Figure:
     """Draws a density on the sphere as a map in Mollweide's projection, which preserves areas.
 
     The density is that of a flow on the sphere; without one it is estimated from the samples, by a von Mises-Fisher

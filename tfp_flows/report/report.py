@@ -1,20 +1,28 @@
 """tff.report: everything that says whether a model can be trusted, on one page."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import math
+import os
 import pathlib
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 
 from tfp_flows import inference
 from tfp_flows._arguments import check_positive_integers, draw_seed, split_seed
 from tfp_flows._files import written_whole
+from tfp_flows._types import Context, Structure, Table
+from tfp_flows.model import FlowModel
 from tfp_flows.report import baselines, checks, pictures
 from tfp_flows.report.encoding import Encoder
 from tfp_flows.report.page import page
 from tfp_flows.report.verdict import verdict
 from tfp_flows.report.view import view_of
+from tfp_flows.tables import TableModel
 
 MOST_MARGINALS, MOST_IN_CORNER = 24, 5
 
@@ -32,7 +40,7 @@ class Report:
     numbers: dict
 
     @property
-    def verdict(self):
+    def verdict(self) -> list[str]:
         """Three sentences: of the densities, of the draws, and of where not to trust the model."""
         return [part["sentence"] for part in self.numbers["verdict"]]
 
@@ -41,21 +49,21 @@ class Report:
 
 
 def report(
-    model,
-    held_out,
-    context=None,
+    model: FlowModel | TableModel,
+    held_out: Structure | Table,
+    context: Context | None = None,
     *,
-    path="report.html",
-    training=None,
-    training_context=None,
-    new=None,
-    new_context=None,
-    history=None,
-    columns=None,
-    title=None,
-    max_rows=5000,
-    seed=0,
-):
+    path: str | os.PathLike = "report.html",
+    training: Structure | Table | None = None,
+    training_context: Context | None = None,
+    new: Structure | Table | None = None,
+    new_context: Context | None = None,
+    history: keras.callbacks.History | None = None,
+    columns: Sequence[str] | None = None,
+    title: str | None = None,
+    max_rows: int = 5000,
+    seed: int | None = 0,
+) -> Report:
     """Writes one HTML file, and a JSON file of its numbers, that say whether a model can be trusted and where not.
 
     It measures: the log-likelihood of held-out rows with its standard error, against a Gaussian, independent columns

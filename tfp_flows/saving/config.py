@@ -21,9 +21,12 @@ are called.
 import collections
 import math
 import types
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import bijectors as tfb
+from tensorflow_probability import distributions as tfd
 
 from tfp_flows.saving import values
 from tfp_flows.saving.allow_list import BASES
@@ -33,7 +36,7 @@ from tfp_flows.saving.objects import decode_object, encode_object
 _VERSION = 1
 
 
-def to_config(value):
+def to_config(value: tfd.Distribution | tfb.Bijector) -> dict[str, Any]:
     """A distribution or bijector, of TFP's classes, ours or registered ones, as a dictionary that JSON can hold.
 
     Raises: TypeError for what could not be found when reading, for example a lambda; it names the place, as
@@ -42,7 +45,7 @@ def to_config(value):
     return {"format": "tfp_flows", "version": _VERSION, "value": _Writer().write(value)}
 
 
-def from_config(config):
+def from_config(config: dict[str, Any]) -> tfd.Distribution | tfb.Bijector:
     """The object that `to_config` wrote.
 
     Raises: ValueError for what `to_config` does not write: another format or version, a name other than those of the

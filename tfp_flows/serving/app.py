@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -35,7 +36,7 @@ class Limits:
     batch_wait: float = 2.0
 
 
-def app(path, name=None, limits=None):
+def app(path: str | os.PathLike, name: str | None = None, limits: Limits | None = None) -> Starlette:
     """The ASGI application that serves a SavedModel.
 
     `POST /log_prob` and every other signature of the model under its own name, each with a JSON object of its inputs;
@@ -67,7 +68,7 @@ def app(path, name=None, limits=None):
     return _Server(ServedModel(path, name), limits or Limits()).application()
 
 
-def run(application, host="127.0.0.1", port=8000):
+def run(application: Starlette, host: str = "127.0.0.1", port: int = 8000) -> None:
     """Serves an application by uvicorn until it is interrupted."""
     import uvicorn
 

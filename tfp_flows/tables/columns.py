@@ -139,7 +139,9 @@ class Column:
         """The values of numbers y: the inverse of `_number`, with the digits that values are written with."""
         y = self._rounded(y)
         if self.ticks:
-            return int(self.continuum.offset) + tf.cast(tf.round(y * self.ticks), tf.int64)
+            # Whole steps are counted in integers: of a day in nanoseconds float64 has no hours to the last digit.
+            step = max(1, round(self.continuum.step * self.ticks))
+            return int(self.continuum.offset) + step * tf.cast(tf.round(y * (self.ticks / step)), tf.int64)
         x = y + self.continuum.offset
         return x if self.decimals is None else self._written(x)
 

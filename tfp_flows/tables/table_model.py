@@ -1,6 +1,11 @@
 """TableModel: a table in, the density of its rows out."""
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -8,12 +13,16 @@ import tensorflow as tf
 
 from tfp_flows import flows
 from tfp_flows._arguments import check_one_of, check_positive_integers, draw_seed, split_seed
+from tfp_flows._types import Array, DType, Metrics, Table
 from tfp_flows.distributions import Categories, Partial
 from tfp_flows.model import FlowModel
 from tfp_flows.tables import export, frames
 from tfp_flows.tables.kinds import column_of
 from tfp_flows.tables.rows import Rows
 from tfp_flows.tables.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class TableModel:
@@ -52,7 +61,7 @@ class TableModel:
     ['size', 'kind']
     """
 
-    def __init__(self, flow_model):
+    def __init__(self, flow_model: FlowModel) -> None:
         if not isinstance(getattr(flow_model, "distribution", None), Rows):
             raise ValueError(f"Expected a model of a table, as `TableModel.save` writes it. Received: {flow_model}")
         self.flow_model = flow_model
@@ -61,18 +70,18 @@ class TableModel:
     @classmethod
     def from_data(
         cls,
-        frame,
-        flow="neural_spline_autoregressive",
-        context_columns=None,
-        bounds=None,
-        kinds=None,
-        missing="raise",
+        frame: Table,
+        flow: str = "neural_spline_autoregressive",
+        context_columns: Sequence[str] | None = None,
+        bounds: Mapping[str, tuple] | None = None,
+        kinds: Mapping[str, str] | None = None,
+        missing: str = "raise",
         *,
-        hidden_units=None,
-        dtype=tf.float32,
-        seed=None,
-        **options,
-    ):
+        hidden_units: Sequence[int] | None = None,
+        dtype: DType = tf.float32,
+        seed: int | None = None,
+        **options: Any,
+    ) -> TableModel:
         """A new model for a table, with what each column is found from it; `fit` trains it.
 
         Arguments:
@@ -104,23 +113,23 @@ class TableModel:
         rows = _rows(schema, flow, hidden_units, tf.as_dtype(dtype), draw_seed(seed), options)
         return cls(FlowModel(rows, name="table"))
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """Configures training, as `FlowModel.compile` does; without it `fit` trains with its defaults."""
         self.flow_model.compile(*args, **kwargs)
 
     def fit(
         self,
-        frame,
+        frame: Table,
         *,
-        epochs=None,
-        batch_size=None,
-        validation_split=0.1,
-        validation_data=None,
-        callbacks=None,
-        sample_weight=None,
-        seed=0,
-        **kwargs,
-    ):
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        validation_split: float = 0.1,
+        validation_data: Table | None = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
+        sample_weight: Array | None = None,
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Trains on a table, as `FlowModel.fit` does.
 
         By default a tenth of the rows, drawn at random, is held out; the learning rate is halved when their likelihood
@@ -166,7 +175,7 @@ class TableModel:
             **kwargs,
         )
 
-    def log_prob(self, frame, batch_size=4096):
+    def log_prob(self, frame: Table, batch_size: int = 4096) -> np.ndarray:
         """log p of every row, given its context columns if there are some, in nats and units of the table: `[n]`.
 
         Raises: ValueError for other columns, values that a column cannot have, and missing ones that are not modelled.
@@ -179,7 +188,7 @@ class TableModel:
         ]
         return np.concatenate([part.numpy() for part in parts])
 
-    def sample(self, n, seed=None, batch_size=4096):
+    def sample(self, n: int | Table, seed: int | None = None, batch_size: int = 4096) -> pandas.DataFrame:
         """A frame of n rows drawn from the model, or of one for every row of a table with the context columns.
 
         Arguments:
@@ -201,26 +210,26 @@ class TableModel:
         ]
         return self.schema.decode(tf.concat(parts, 0), frame)
 
-    def evaluate(self, frame, **kwargs):
+    def evaluate(self, frame: Table, **kwargs: Any) -> Metrics:
         """The mean negative log-likelihood of a table, in nats, and the metrics of `compile`: see `FlowModel`."""
         rows, context, _ = self.schema.encode(frame, training=True)
         return self.flow_model.evaluate(self._cast(rows), context=self._cast(context), **{"verbose": 0, **kwargs})
 
     @property
-    def columns(self):
+    def columns(self) -> pandas.DataFrame:
         """What each column is, as a frame: its kind, its values, and what was done to them."""
         return self.schema.table()
 
-    def save(self, path, **kwargs):
+    def save(self, path: str | os.PathLike, **kwargs: Any) -> None:
         """Writes a `.keras` file, columns and all; `TableModel.load` reads it. See `FlowModel.save`."""
         self.flow_model.save(path, **kwargs)
 
-    def export(self, path):
+    def export(self, path: str | os.PathLike) -> None:
         """Writes a SavedModel with an input for every column; see `tfp_flows.tables.export`."""
         export.write(self, path)
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike) -> TableModel:
         """The model that `save` wrote.
 
         Raises: ValueError for a file that is none, and for one of a later version.

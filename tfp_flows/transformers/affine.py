@@ -24,15 +24,15 @@ class Additive(Transformer):
     """
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 1
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         (shift,) = tf.unstack(parameters, axis=-2)
         y = x + shift
         return y, tf.zeros_like(y)
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         (shift,) = tf.unstack(parameters, axis=-2)
         x = y - shift
         return x, tf.zeros_like(x)
@@ -71,15 +71,15 @@ class Affine(Transformer):
             )
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 2
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, log_scale = self._shift_and_log_scale(parameters)
         y = x * tf.exp(log_scale) + shift
         return y, tf.broadcast_to(log_scale, tf.shape(y))
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         shift, log_scale = self._shift_and_log_scale(parameters)
         x = (y - shift) * tf.exp(-log_scale)
         return x, tf.broadcast_to(-log_scale, tf.shape(x))

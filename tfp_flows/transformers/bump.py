@@ -75,20 +75,20 @@ class Bump(Transformer):
             raise ValueError(f"Expected `min_slope` to lie between 0 and 1. Received: min_slope={self.min_slope!r}")
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 3 * self.num_components
 
-    def initial_parameters(self):
+    def initial_parameters(self) -> np.ndarray:
         starts, width = self._even_ramps
         raw_starts = starts if self.circular else _logit(starts / (1 - width))
         raw_width = _logit((width - _LEAST_WIDTH) / (1 - _LEAST_WIDTH))
         return np.concatenate([np.zeros_like(starts), raw_starts, np.full_like(starts, raw_width)])
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         y, slope = self._value_and_slope(x, self._ramps(parameters))
         return y, tf.math.log(slope)
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ramps = self._ramps(parameters)
         turns = 2 * self.bound * tf.floor(self._place(y)) if self.circular else tf.zeros_like(y)
         y -= turns

@@ -50,24 +50,24 @@ class CircularSpline(Transformer):
         _ = self.spline  # checks the settings
 
     @property
-    def spline(self):
+    def spline(self) -> RationalQuadratic:
         """g, the circular `RationalQuadratic`."""
         floors = (self.min_bin_width, self.min_bin_height, self.min_slope)
         return RationalQuadratic(self.num_bins, math.pi, *floors, circular=True)
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 3 * self.num_bins + 2
 
-    def initial_parameters(self):
+    def initial_parameters(self) -> np.ndarray:
         return np.concatenate([np.zeros(3 * self.num_bins), [self.phase, self.phase]])
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spline, a, b = self._split(parameters)
         y, log_derivative = self.spline.forward(wrap(x - a), spline)
         return wrap(y + b), log_derivative
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         spline, a, b = self._split(parameters)
         x, log_derivative = self.spline.inverse(wrap(y - b), spline)
         return wrap(x + a), log_derivative

@@ -52,7 +52,7 @@ class CubicSpline(Spline):
     tails: str = "identity"
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 2 * self.num_bins + self._num_slopes
 
     @property

@@ -43,7 +43,7 @@ class LinearSpline(Spline):
     tails: str = "identity"
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return self.num_bins
 
     def _forward(self, x, parameters):

@@ -56,17 +56,17 @@ class LogisticMixture(Transformer):
         check_positive_integers(num_components=self.num_components)
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 3 * self.num_components
 
-    def initial_parameters(self):
+    def initial_parameters(self) -> np.ndarray:
         """Centres at 3/4 of the standard normal's quantiles, and one scale that makes the variance 1."""
         levels = (np.arange(self.num_components) + 0.5) / self.num_components
         centers = 0.75 * np.array([statistics.NormalDist().inv_cdf(level) for level in levels])
         scales = np.full_like(centers, np.sqrt(3 * (1 - np.mean(centers**2))) / np.pi)
         return self._pack(centers, scales)
 
-    def parameters_of_data(self, y):
+    def parameters_of_data(self, y: np.ndarray) -> np.ndarray:
         """The parameters, `[3 K, D]`, of a mixture near the distribution of every column of the data y, `[n, D]`.
 
         The sorted column is cut into K parts of equal size. The mean of each is a centre, and 1.5 of its standard
@@ -92,14 +92,14 @@ class LogisticMixture(Transformer):
         bounded = np.clip(np.log(scales) / _LOG_SCALE_BOUND, -0.99, 0.99)
         return np.concatenate([np.zeros_like(centers), centers, _LOG_SCALE_BOUND * np.arctanh(bounded)])
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         lower, upper, log_unit, log_density = _mixture(_clipped(y, 0.75), self._components(parameters))
         is_lower = lower < upper
         tail = tf.math.log(tf.where(is_lower, lower, upper)) - log_unit
         t, log_ratio = tail_quantile(tail)
         return tf.where(is_lower, -t, t), log_density - tail + log_ratio
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         components = self._components(parameters)
         x = _clipped(x, 0.45)
         is_lower = x < 0

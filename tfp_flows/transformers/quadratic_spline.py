@@ -49,7 +49,7 @@ class QuadraticSpline(Spline):
     tails: str = "identity"
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return self.num_bins + self._num_slopes
 
     @property

@@ -64,7 +64,7 @@ class RationalQuadratic(Spline):
             raise ValueError(f"Expected no `tails` with `circular=True`: a circle has none. Received: {self}")
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         return 2 * self.num_bins + self._num_slopes
 
     @property

@@ -49,10 +49,10 @@ class Spline(Transformer):
         if not 0 < getattr(self, "min_slope", 1e-3) < 1:
             raise ValueError(f"Expected `min_slope` to lie between 0 and 1. Received: min_slope={self.min_slope!r}")
 
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._with_tails(self._forward, x, parameters)
 
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self._with_tails(self._inverse, y, parameters)
 
     def _with_tails(self, spline, x, parameters):

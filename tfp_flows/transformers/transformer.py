@@ -7,6 +7,7 @@ autoregressive flow; it has nothing to do with attention.
 import abc
 
 import numpy as np
+import tensorflow as tf
 
 
 class Transformer(abc.ABC):
@@ -26,17 +27,17 @@ class Transformer(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """P, the number of parameters a coordinate."""
 
-    def initial_parameters(self):
+    def initial_parameters(self) -> np.ndarray:
         """The `[P]` parameters that a new flow starts from: those of the identity, where the map has one."""
         return np.zeros(self.num_parameters)
 
     @abc.abstractmethod
-    def forward(self, x, parameters):
+    def forward(self, x: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """y = g(x) and log(dy/dx), both of the shape of x."""
 
     @abc.abstractmethod
-    def inverse(self, y, parameters):
+    def inverse(self, y: tf.Tensor, parameters: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """x = g⁻¹(y) and log(dx/dy), both of the shape of y."""
