@@ -136,7 +136,7 @@ def posterior(
 
     samples = np.asarray(samples)
     # Ranges of nearly all samples and the truth, so that a stray sample does not squeeze the picture.
-    ranges = np.quantile(samples, [0.001, 0.999], axis=0)
+    ranges = np.quantile(samples, [0.005, 0.995], axis=0)
     if truth is not None:
         ranges = np.stack([np.minimum(ranges[0], truth), np.maximum(ranges[1], truth)])
     return corner_package.corner(
