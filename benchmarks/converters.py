@@ -7,8 +7,8 @@
 Five columns of earthquakes and flows of four layers of 2x32 units, trained for three epochs, so that no layer is the
 identity. `loop` is what the presets make, one `tff.bijectors.Stack` of equal layers; `chain` is `stack=False`. TFLite
 is asked for its own operations alone, and for TensorFlow's beside them (Flex). The batch size stays open. The table has
-the greatest difference over 1000 rows, or the operation that a converter has refused; each conversion has a process of
-its own, since converters end some.
+the greatest difference over 1000 rows, the size of the file and the Flex operations in it, or "no" where a converter or
+its interpreter failed, with the reason below; each conversion has a process of its own, since converters end some.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def inputs(signature):
 
 
 def tflite(folder, signature, arguments, flex):
-    """(what the converted model answers, its size in bytes)."""
+    """(what the converted model answers, its size in bytes, the operations that it leaves to TensorFlow)."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[signature])
@@ -64,18 +64,19 @@ def tflite(folder, signature, arguments, flex):
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
     content = converter.convert()
     runner = tf.lite.Interpreter(model_content=content).get_signature_runner(signature)
-    return next(iter(runner(**arguments).values())), len(content)
+    left = {name.decode() for name in re.findall(rb"Flex[A-Z]\w+", content)}
+    return next(iter(runner(**arguments).values())), len(content), sorted(left)
 
 
 def onnx(folder, signature, arguments):
-    """(what the converted model answers, its size in bytes)."""
+    """(what the converted model answers, its size in bytes, nothing)."""
     import onnxruntime
 
     path = pathlib.Path(folder).with_suffix(".onnx")
     command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", folder, "--signature_def", signature]
     subprocess.run([*command, "--opset", "17", "--output", path], check=True)
     session = onnxruntime.InferenceSession(path)
-    return session.run(None, arguments)[0], path.stat().st_size
+    return session.run(None, arguments)[0], path.stat().st_size, []
 
 
 def compare(folder, signature, converter):
@@ -84,9 +85,9 @@ def compare(folder, signature, converter):
 
     arguments = inputs(signature)
     if converter == "ONNX":
-        answer, size = onnx(folder, signature, arguments)
+        answer, size, left = onnx(folder, signature, arguments)
     else:
-        answer, size = tflite(folder, signature, arguments, "Flex" in converter)
+        answer, size, left = tflite(folder, signature, arguments, "Flex" in converter)
     served = tf.saved_model.load(folder)
     tensors = {name: tf.constant(value) for name, value in arguments.items()}
     expected = next(iter(served.signatures[signature](**tensors).values())).numpy()
@@ -95,12 +96,17 @@ def compare(folder, signature, converter):
         "difference": float(np.abs(answer - expected).max()),
         "greatest": float(np.abs(expected).max()),
         "kilobytes": round(size / 1000),
+        "left": left,
     }
 
 
 def failure(text):
-    """The first operation that a converter has complained about, or its last line."""
-    patterns = (r"error: (?:loc.*: )?'tf\.(\w+)' op ([^\n]*)", r"Tensorflow op \[[^:\]]*: (\w+)\] (is not supported)")
+    """The first operation that a converter or an interpreter has complained about, or the last line of its errors."""
+    patterns = (
+        r"error: (?:loc.*: )?'tf\.(\w+)' op ([^\n]*)",
+        r"\((Flex\w+)\) (failed to prepare)",
+        r"Tensorflow op \[[^:\]]*: (\w+)\] (is not supported)",
+    )
     found = [match for pattern in patterns if (match := re.search(pattern, text))]
     return " ".join(found[0].groups()) if found else text.strip().splitlines()[-1][:200]
 
@@ -114,6 +120,7 @@ def run(*arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--signature", choices=("log_prob", "forward", "sample"), default="log_prob")
+    parser.add_argument("--flows", nargs="+", choices=FLOWS, default=FLOWS)
     parser.add_argument("--export", nargs=3, help=argparse.SUPPRESS)
     parser.add_argument("--convert", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -128,7 +135,7 @@ def main():
     print(f"\n| flow | layers | {' | '.join(CONVERTERS)} | largest value |\n|---|---|{'---|' * (len(CONVERTERS) + 1)}")
     reasons = {}
     with tempfile.TemporaryDirectory() as folder:
-        for preset in FLOWS:
+        for preset in arguments.flows:
             for layers in ("loop", "chain"):
                 path, cells, greatest = f"{folder}/{preset}_{layers}", [], "-"
                 good, _, text = run("--export", preset, layers, path)
@@ -137,10 +144,12 @@ def main():
                     good, out, text = run("--convert", path, arguments.signature, converter)
                     if good:
                         found = json.loads(out.splitlines()[-1])
-                        cells.append(f"{found['difference']:.1e}, {found['kilobytes']} kB")
+                        cells.append(
+                            ", ".join([f"{found['difference']:.1e}", f"{found['kilobytes']} kB", *found["left"]])
+                        )
                         greatest = f"{found['greatest']:.1f}"
                     else:
-                        cells.append("refused")
+                        cells.append("no")
                         reasons.setdefault(f"{converter}: {failure(text)}", []).append(f"{preset}, {layers}")
                 print(f"| {preset} | {layers} | {' | '.join(cells)} | {greatest} |", flush=True)
     for reason, where in reasons.items():
