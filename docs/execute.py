@@ -83,25 +83,28 @@ def without_xla():
 
 
 def execute_notebook(path):
-    """Runs a notebook and keeps its outputs."""
+    """Runs a notebook and keeps its outputs, without what it wrote to stderr."""
     import nbclient
     import nbformat
 
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         nbclient.NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}}).execute()
+    notebook.metadata.pop("language_info", None)  # the version of Python
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times, which would differ at every run
+        if cell.cell_type == "code":  # logs, which name processes and times
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     nbformat.write(notebook, path)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pages", nargs="*", type=pathlib.Path, help="pages to run; all by default")
-    parser.add_argument("--notebooks", action="store_true", help="run the notebooks, and no pages")
+    parser.add_argument("--notebooks", action="store_true", help="run the notebooks, all or those named, and no pages")
     arguments = parser.parse_args()
     if arguments.notebooks:
-        for path in sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
+        for path in arguments.pages or sorted((DOCS.parent / "notebooks").glob("*.ipynb")):
             print(path.name, flush=True)
             execute_notebook(path)
         return
