@@ -370,3 +370,48 @@ def test_data_whose_gradients_squared_overflow_trains():
     assert np.isfinite(history["loss"]).all() and all(np.isfinite(weight).all() for weight in model.get_weights())
     after = [weight.numpy() for weight in model.trainable_weights]
     assert any(np.any(one != other) for one, other in zip(before, after, strict=True))
+
+
+def on_spheres(size=40):
+    x = np.random.default_rng(0).normal(size=(size, 3))
+    return np.float32(x / np.linalg.norm(x, axis=-1, keepdims=True))
+
+
+def shares(size=40):
+    return np.float32(np.random.default_rng(0).dirichlet([1, 1, 1], size))
+
+
+def logarithm():
+    return tfd.TransformedDistribution(tff.flows.gaussian(3, seed=0), tfb.Exp())
+
+
+@pytest.mark.parametrize(
+    "make, x",
+    [
+        (lambda: tff.flows.sphere(num_layers=1, hidden_units=(4,), seed=0), on_spheres()),
+        (lambda: tff.flows.sphere(num_layers=2, hidden_units=(4,), seed=0, stack=False), on_spheres()),
+        (
+            lambda: tff.flows.product("e1+s2", num_layers=1, hidden_units=(4,), seed=0),
+            np.concatenate([X[:, :1], on_spheres()], 1),
+        ),
+        (lambda: tff.flows.product("a2", num_layers=1, hidden_units=(4,), seed=0), shares()),
+        (logarithm, shares()),
+    ],
+    ids=["sphere", "sphere, a chain", "product", "simplex", "TFP's bijector"],
+)
+def test_data_outside_the_support_are_refused_by_every_fit(make, x):
+    model = eager(make())
+    outside = x.copy()
+    outside[3, -1] -= 2
+    for _ in range(2):
+        with pytest.raises(ValueError, match="inside the support of .* in row 3"):
+            model.fit(outside, verbose=0)
+        model.fit(x, verbose=0)
+
+
+def test_what_stands_inverted_before_the_data_supports_all_numbers():
+    angles = np.float32([[1.0, 2.0], [0.5, -2.0]])
+    base = tfd.Independent(tfd.SphericalUniform(3), 0)
+    chart = tfb.Invert(tff.bijectors.SphericalCoordinates())
+    flow = tfb.Chain([chart, tff.bijectors.SphereFlow(hidden_units=(4,), seed=0)])
+    eager(tfd.TransformedDistribution(base, flow)).fit(angles, verbose=0)

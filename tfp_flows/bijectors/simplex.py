@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tfp_flows._arguments import check_positive_integers
-from tfp_flows._types import DType
+from tfp_flows._types import Array, DType
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.sphere import TOLERANCE
 
@@ -60,7 +60,7 @@ class Simplex(Bijector):
 
     def _inverse_and_log_det(self, x, context):
         y = (x + self.margin) / self._stretch
-        off = tf.logical_or(tf.abs(tf.reduce_sum(x, -1) - 1) > TOLERANCE, tf.reduce_any(y <= 0, -1))
+        off = ~self.supports(x)
         tf.debugging.assert_equal(
             tf.reduce_any(off), False, f"`{self.name}` expected numbers that sum to 1. Received: others, in some of {x}"
         )
@@ -68,6 +68,11 @@ class Simplex(Bijector):
         log_y = tf.math.log(tf.where(inside, y, tf.ones_like(y)))
         log_det = tf.where(off, tf.constant(-float("inf"), x.dtype), -self._log_det(log_y))
         return log_y[..., :-1] - log_y[..., -1:], log_det
+
+    def supports(self, x: Array) -> tf.Tensor:
+        """Which events `[...]` sum to 1, up to rounding, and are not below 0 by more than the margin."""
+        x = tf.convert_to_tensor(x)
+        return (tf.abs(tf.reduce_sum(x, -1) - 1) <= TOLERANCE) & tf.reduce_all(x > -self.margin, -1)
 
     def _log_det(self, log_y):
         n = log_y.shape[-1] - 1

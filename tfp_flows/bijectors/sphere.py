@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfp_flows._types import Activation, DType
+from tfp_flows._types import Activation, Array, DType
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.bijectors.parametric import ParametricBijector
 from tfp_flows.conditioners.mlp import MLP
@@ -105,6 +105,10 @@ class SphereFlow(ParametricBijector):
         log_det = (log_slope_1 + log_slope_2 + _log_area(t) - _log_area(t_1))[..., 0]
         return _moved(x, t_1, t, turn), tf.where(off, tf.constant(-np.inf, x.dtype), log_det)
 
+    def supports(self, x: Array) -> tf.Tensor:
+        """Which events `[...]` are unit vectors, up to rounding."""
+        return ~_projected(tf.convert_to_tensor(x))[1]
+
     def _turned(self, spline, direction, t, context):
         """The direction (cos φ, sin φ) after f or its inverse, (cos, sin) of the turn, and the log-slope."""
         theta = tf.cast(call_conditioner(self.azimuth_network, tf.tanh(t / 2), context), self.dtype)
@@ -147,6 +151,10 @@ class SphericalCoordinates(Bijector):
     def __init__(self, *, dtype: DType = tf.float32, validate_args: bool = False, name: str | None = None) -> None:
         super().__init__(3, base_shape=2, dtype=dtype, validate_args=validate_args, name=name)
 
+    def supports(self, x: Array) -> tf.Tensor:
+        """Which events `[...]` are unit vectors, up to rounding."""
+        return ~_projected(tf.convert_to_tensor(x))[1]
+
     def _forward_and_log_det(self, z, context):
         zenith, azimuth = tf.unstack(z, axis=-1)
         sin = tf.sin(zenith)
@@ -164,6 +172,15 @@ class SphericalCoordinates(Bijector):
 
 def on_the_sphere(x, name):
     """x projected onto the sphere, and where it was off by more than rounding: an error except under XLA."""
+    projected, off = _projected(x)
+    tf.debugging.assert_equal(
+        tf.reduce_any(off), False, f"`{name}` expected unit vectors. Received: lengths other than 1, in some of {x}"
+    )
+    return projected, off
+
+
+def _projected(x):
+    """x projected onto the sphere, and where it was off by more than rounding."""
     largest = tf.stop_gradient(tf.reduce_max(tf.abs(x), -1, keepdims=True))
     is_zero = tf.equal(largest, 0)  # False for NaN, which stays
     # Scaled so that squares neither overflow nor vanish; 0 has no direction and becomes e₃.
@@ -171,11 +188,7 @@ def on_the_sphere(x, name):
         is_zero, tf.constant([0.0, 0.0, 1.0], x.dtype), x / tf.where(is_zero, tf.ones_like(largest), largest)
     )
     length = tf.sqrt(tf.reduce_sum(scaled**2, -1, keepdims=True))
-    off = (tf.abs(largest * length - 1) > TOLERANCE)[..., 0]
-    tf.debugging.assert_equal(
-        tf.reduce_any(off), False, f"`{name}` expected unit vectors. Received: lengths other than 1, in some of {x}"
-    )
-    return scaled / length, off
+    return scaled / length, (tf.abs(largest * length - 1) > TOLERANCE)[..., 0]
 
 
 def _radius_and_direction(x):

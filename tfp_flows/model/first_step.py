@@ -12,7 +12,7 @@ from tfp_flows.model import pipelines
 
 
 def prepare(model, rows, data, adapt_new):
-    """Adapts what has not been adapted and checks rows, before a model's first step of training.
+    """Adapts what has not been adapted before a model's first step of training, and checks rows before any.
 
     Rows that are refused leave every variable as it was.
 
@@ -22,15 +22,14 @@ def prepare(model, rows, data, adapt_new):
 
     Returns: the pipeline, which peeking may have replaced.
     """
-    if model.optimizer.iterations > 0:
-        return data
     spec = model.training_spec
+    is_new = model.optimizer.iterations == 0
 
     def x_and_context(rows):
         context, x, _ = spec.tensors(*rows)
         return spec.x_and_fields(x)[0], context
 
-    new = adaptable(model.distribution, only_new=True) if adapt_new else []
+    new = adaptable(model.distribution, only_new=True) if is_new and adapt_new else []
     with _restored_on_error(model.distribution.variables if new else ()):
         if new:
             first, data = (rows, data) if rows else pipelines.peek(spec, data)
@@ -39,7 +38,8 @@ def prepare(model, rows, data, adapt_new):
         if rows:
             x, context = x_and_context(rows)
             check_support(model.distribution, x, context)
-            check_gradient(model, x, context)
+            if is_new:
+                check_gradient(model, x, context)
     return data
 
 
@@ -57,10 +57,7 @@ def _restored_on_error(variables):
 
 def adaptable(distribution, only_new=False):
     """The parts of a distribution that adapt to data; with `only_new` those that have not been adapted."""
-    parts = [part for flow in _flows(distribution) for part in flow.submodules]
-    # The layers of a `Stack` are none of its submodules.
-    parts += [layer for part in parts if isinstance(part, tfb.Bijector) for layer in getattr(part, "layers", ())]
-    parts = [part for part in parts if hasattr(part, "adapt")]
+    parts = [part for flow in _flows(distribution) for part in _parts(flow) if hasattr(part, "adapt")]
     return [part for part in parts if not (only_new and getattr(part, "is_adapted", False))]
 
 
@@ -95,8 +92,9 @@ def _way(flow, x, context):
 def check_support(distribution, x, context):
     """Raises ValueError, with row and column, where x lies outside the support of the distribution.
 
-    Only TFP's bijectors can have a support other than all numbers; x is followed up to the last of them. A distribution
-    without a bijector is checked by its log-densities; one with a `walk` of its own checks data as it begins to walk.
+    Those that can have a support other than all numbers are TFP's bijectors, and ours that have a method `supports`; x
+    is followed up to the last of them. A distribution without a bijector is checked by its log-densities; one with a
+    `walk` of its own checks data as it begins to walk.
     """
     if hasattr(distribution, "walk"):
         next(distribution.walk(x, context), None)
@@ -111,32 +109,47 @@ def check_support(distribution, x, context):
                 f"non-finite log-density, the first of them row {rows[0]}: {_row(x, rows[0])}"
             )
         return
-    bounded_parts = sum(map(_may_have_support, distribution.bijector.submodules)) + _may_have_support(
-        distribution.bijector
-    )
-    for part, reached, own_context, inverted in walk(distribution.bijector, x, context) if bounded_parts else ():
+    left = sum(map(_may_have_support, _parts(distribution.bijector)))
+    for part, reached, own_context, inverted in walk(distribution.bijector, x, context) if left else ():
         if not _may_have_support(part):
             continue
-        to_base = part.forward if inverted else part.inverse
-        values = to_base(reached, **context_arguments(part, own_context))
-        for given, value in zip(tf.nest.flatten(reached), tf.nest.flatten(values), strict=False):
-            wrong = np.argwhere(~np.isfinite(np.asarray(value)))
-            if wrong.size:
-                place = tuple(wrong[0])
-                column = f", column {place[1]}" if len(place) > 1 else ""
-                more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-                at = np.asarray(given)[place] if given.shape == value.shape else _row(given, place[0])
-                raise ValueError(
-                    f"Expected data inside the support of `{part.name}` ({type(part).__name__}). "
-                    f"Received: {at} in row {place[0]}{column}{more}"
-                )
-        bounded_parts -= 1
-        if not bounded_parts:
+        if hasattr(part, "supports"):
+            # Seen from the other side, it takes all numbers.
+            _check_supported(part, reached, np.ones([1], bool) if inverted else part.supports(reached))
+        else:
+            to_base = part.forward if inverted else part.inverse
+            values = to_base(reached, **context_arguments(part, own_context))
+            for given, value in zip(tf.nest.flatten(reached), tf.nest.flatten(values), strict=False):
+                _check_supported(part, given, np.isfinite(np.asarray(value)))
+        left -= 1
+        if not left:
             return
 
 
+def _check_supported(part, x, supported):
+    """Raises ValueError with the first row, and column, at which a part does not support x."""
+    wrong = np.argwhere(~np.asarray(supported))
+    if wrong.size:
+        place = tuple(wrong[0])
+        column = f", column {place[1]}" if len(place) > 1 else ""
+        more = f", and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        at = np.asarray(x)[place] if x.shape == np.shape(supported) else _row(x, place[0])
+        raise ValueError(
+            f"Expected data inside the support of `{part.name}` ({type(part).__name__}). "
+            f"Received: {at} in row {place[0]}{column}{more}"
+        )
+
+
+def _parts(module):
+    """A bijector or distribution, and all that is in it; the layers of a `Stack` are none of its submodules."""
+    parts = [module, *module.submodules]
+    return parts + [layer for part in parts if isinstance(part, tfb.Bijector) for layer in getattr(part, "layers", ())]
+
+
 def _may_have_support(part):
-    """Whether a part is a nonlinear bijector of TFP's; linear ones are defined everywhere."""
+    """Whether a part says what it supports, or is a nonlinear bijector of TFP's; linear ones are defined everywhere."""
+    if hasattr(part, "supports"):
+        return True
     is_container = hasattr(part, "bijectors") or hasattr(part, "bijector")
     of_tfp = isinstance(part, tfb.Bijector) and type(part).__module__.startswith("tensorflow_probability")
     return of_tfp and not is_container and not part.is_constant_jacobian
