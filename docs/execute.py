@@ -41,6 +41,7 @@ def run(page, show):
     from matplotlib import pyplot as plt
 
     matplotlib.use("agg")
+    plt.close("all")  # whoever has drawn before
     text, namespace, count = page.read_text(encoding="utf-8"), {"__name__": "page"}, 0
     result, position, here = [], 0, os.getcwd()
     with tempfile.TemporaryDirectory() as folder:

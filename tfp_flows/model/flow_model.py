@@ -113,7 +113,7 @@ class FlowModel(keras.Model):
           jit_compile: whether to run under XLA; None to train under XLA and evaluate without, in one program for
             batches of any size, and not at all under a `tf.distribute` strategy, with op determinism on, where Keras
             refuses it, and on a CPU for flows of convolutions, which are slower under it there.
-          objective: what a training step minimizes: None or "likelihood", or a `tfp_flows.model.Objective`. `evaluate`,
+          objective: what a training step minimizes: None or "likelihood", or a `tff.objectives.Objective`. `evaluate`,
             validation and metrics are of exact log-densities under every objective.
           **kwargs: everything else `keras.Model.compile` takes.
 
@@ -449,7 +449,7 @@ class FlowModel(keras.Model):
         return [variable for variable in self.variables if id(variable) not in weights]
 
     def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
-        """Writes a .keras file, as `keras.Model.save` does; see `tfp_flows.saving` for what can be written.
+        """Writes a .keras file, as `keras.Model.save` does; see `tfp_flows.saving.config` for what can be written.
 
         Raises, before a file is there: TypeError or ValueError for a part that cannot be written, such as a lambda.
         """
@@ -468,7 +468,7 @@ class FlowModel(keras.Model):
     def export(
         self, filepath: str | os.PathLike, format: str = "tf_saved_model", verbose: bool | None = None, **kwargs: Any
     ) -> None:
-        """Writes a SavedModel for processes that have TensorFlow and nothing else; see `tfp_flows.model.export`."""
+        """Writes a SavedModel for processes that have only TensorFlow; see `tfp_flows.model.export.write`."""
         if format != "tf_saved_model" or kwargs:
             raise ValueError(f'Expected format="tf_saved_model" and no more. Received: format={format!r}, {kwargs}')
         export.write(self, filepath)

@@ -69,7 +69,7 @@ def report(
     It measures: the log-likelihood of held-out rows with its standard error, against a Gaussian, independent columns
     and a tree of pairs; coverage; a classifier's success in telling draws from data; every column, correlation and
     pairwise dependence of draws beside the data's; whether draws copy training rows; the rows scored worst; the drift
-    of a new table. Three sentences at the top are the verdict; their rules are in `tfp_flows/report/verdict.py`.
+    of a new table. Three sentences at the top are the verdict; their rules stand in `tfp_flows.report.verdict`.
 
     Shapes: held_out `[n, D]`, context `[n, C]`; events of other shapes are taken flat.
 

@@ -40,7 +40,7 @@ class TableModel:
     - text, identifiers and row numbers are refused.
 
     log p(row) is log P(outcomes) + log p(numbers | outcomes), in nats and in the units of the table; see
-    `tfp_flows.tables.rows`. Outcomes are which atom a column has, if any, by an exact autoregressive network of
+    `tfp_flows.tables.rows.Rows`. Outcomes are which atom a column has, if any, by an exact autoregressive network of
     categories; numbers go through a flow that is conditioned on them.
 
     Tables are pandas frames, what has `to_pandas` (polars, pyarrow), structured arrays, dictionaries of columns, and
