@@ -86,8 +86,11 @@ def test_an_empty_file(tmp_path):
 
 BAD_OPTIONS = {
     "kind": ({"kinds": {"size": "round"}}, "kind of the column 'size' to be one of .*Received: 'round'"),
-    "kind of no column": ({"kinds": {"weight": "positive"}}, "no column 'weight'"),
-    "context of no column": ({"context_columns": ["weight"]}, "no column 'weight'"),
+    "kind of no column": ({"kinds": {"weight": "positive"}}, "`kinds` to name columns of .* Received: 'weight'"),
+    "context of no column": (
+        {"context_columns": ["weight"]},
+        "`context_columns` to name .* Received: 'weight'",
+    ),
     "bounds of labels": ({"bounds": {"kind": (0, 1)}}, "Received: bounds of 'kind'"),
     "bounds of one number": ({"bounds": {"share": (1, 0)}}, r"'share'. Received: \(1, 0\)"),
     "bounds of others": ({"bounds": {"share": (0, 0.5)}}, r"'share' within \(0.0, 0.5\). Received: 0.\d+ in row"),

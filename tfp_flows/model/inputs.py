@@ -121,7 +121,8 @@ class DataSpec:
         """
         x = self._leaves(x, self.event_dtype, what)
         dtypes, shapes = tf.nest.flatten(self.event_dtype), flat_shapes(self.event_shape)
-        x = [_rows(leaf, dtype, shape, what) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
+        place = " in the pair (context, x)" if self.is_conditional and what == "data" else ""
+        x = [_rows(leaf, dtype, shape, what, place) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
         counts = [(len(leaf), what) for leaf in x]
         if self.is_conditional:
             context = self._leaves(context, self.context_shape, "contexts")
@@ -245,8 +246,11 @@ def is_array(data):
     return not hasattr(data, "__next__") and not callable(data)
 
 
-def _rows(leaf, dtype, shape, what):
-    """Rows as an array of a shape and a dtype, finite: contexts of any numbers, events of those that have a density."""
+def _rows(leaf, dtype, shape, what, place=""):
+    """Rows as an array of a shape and a dtype, finite: contexts of any numbers, events of those that have a density.
+
+    Events are called `what`, and errors of shapes say at which `place` they were expected.
+    """
     if what != "contexts":
         _refuse_without_density(leaf, dtype, what)
     array = _array(leaf, what)
@@ -254,7 +258,7 @@ def _rows(leaf, dtype, shape, what):
     if array.ndim != 1 + len(expected) or any(
         size not in (None, got) for size, got in zip(expected, array.shape[1:], strict=True)
     ):
-        raise ValueError(f"Expected {what} of shape {('n', *expected)}. Received: shape {array.shape}")
+        raise ValueError(f"Expected {what}{place} of shape {('n', *expected)}. Received: shape {array.shape}")
     if not len(array):
         raise ValueError(f"Expected {what} with at least one row. Received: shape {array.shape}")
     with np.errstate(over="ignore"):  # what is too large is refused below, by column

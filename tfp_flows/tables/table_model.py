@@ -103,7 +103,13 @@ class TableModel:
         frame = frames.read(frame)
         context, kinds, bounds = list(context_columns or ()), dict(kinds or {}), dict(bounds or {})
         check_one_of(("raise", "drop", "model"), missing=missing)
-        frames.check_columns(frame, [*context, *kinds, *bounds], others=True)
+        for argument, names in (("context_columns", context), ("kinds", kinds), ("bounds", bounds)):
+            unknown = [name for name in names if name not in frame.columns]
+            if unknown:
+                raise ValueError(
+                    f"Expected `{argument}` to name columns of the table: {', '.join(map(str, frame.columns[:20]))}. "
+                    f"Received: {', '.join(map(repr, unknown))}"
+                )
         if missing == "drop":
             frame = frame.dropna()
         if len(frame) < 2:
