@@ -120,7 +120,7 @@ def continuous(case):
     network = tf_keras.Sequential([*layers, tf_keras.layers.Dense(case.event_size)])
 
     def velocity(t, z):
-        return network(tf.concat([z, tf.broadcast_to(tf.cast(t, z.dtype), [len(z), 1])], -1))
+        return network(tf.concat([z, tf.broadcast_to(tf.cast(t, z.dtype), [tf.shape(z)[0], 1])], -1))
 
     solver = tfm.ode.DormandPrince(rtol=1e-5, atol=1e-5)
     bijector = tfb.FFJORD(velocity, ode_solve_fn=solver.solve, trace_augmentation_fn=trace_jacobian_exact)
