@@ -16,6 +16,7 @@ def jobs(make, case, mode):
     options = {"context_size": case.context_size} if case.context_size else {}
     flow = make(case, seed=0, **options)
     model = tff.FlowModel(flow)
+    model.compile(keras.optimizers.Adam(1e-5))  # as in the other libraries' loops
     shake(model.trainable_weights)
     optimizer = keras.optimizers.Adam(1e-5)
     optimizer.build(model.trainable_variables)
