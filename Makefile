@@ -14,7 +14,7 @@ test: .venv/with-test lint types  ## all tests, in two processes
 test-oldest: .venv-oldest/with-test  ## all tests on the oldest versions that setup.py promises
 	$(call pytest,.venv-oldest)
 
-# In parts, since a process keeps every program that TensorFlow has compiled: all of them take 30 GB.
+# In parts, since a process keeps every program that TensorFlow has compiled: two had 19 GB after half of the tests.
 define pytest
 	@failed=0; for part in '[a-c]' d e '[f-o]' '[p-z]'; do \
 		echo $(1)/bin/python -m pytest -n 2 tests/test_$$part*.py; \

@@ -150,3 +150,11 @@ def test_validate_args_checks_values():
     flow = tff.flows.realnvp(2, num_layers=2, validate_args=True)
     with pytest.raises(tf.errors.InvalidArgumentError, match="expected finite events"):
         flow.log_prob([[np.nan, 0.0]])
+
+
+def test_contexts_and_events_in_the_wrong_order_are_told_the_order():
+    model = tff.FlowModel(tff.flows.realnvp(2, num_layers=1, context_size=3, seed=0))
+    c, x = np.zeros([10, 3], "float32"), np.ones([10, 2], "float32")
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(ValueError, match=r"data in the pair \(context, x\) of shape \('n', 2\). Received: .*10, 3"):
+            method(x, c, verbose=0)

@@ -114,8 +114,8 @@ def check_support(distribution, x, context):
         if not _may_have_support(part):
             continue
         if hasattr(part, "supports"):
-            # Seen from the other side, it takes all numbers.
-            _check_supported(part, reached, np.ones([1], bool) if inverted else part.supports(reached))
+            if not inverted:  # else it takes all numbers
+                _check_supported(part, reached, part.supports(reached))
         else:
             to_base = part.forward if inverted else part.inverse
             values = to_base(reached, **context_arguments(part, own_context))
