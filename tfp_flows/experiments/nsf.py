@@ -1,7 +1,7 @@
 """Durkan et al. 2019, "Neural Spline Flows", arXiv 1906.04032: table 1, RQ-NSF (C) and RQ-NSF (AR).
 
 The structure and the optimizer are those of section 5.1 and of the authors' script, github.com/bayesiains/nsf,
-experiments/uci.py. Steps, widths, blocks, bins and dropout stand in appendix B.1, with which they are still to be compared.
+experiments/uci.py. Steps, widths, blocks, bins and dropout are still to be compared with appendix B.1.
 """
 
 from tensorflow_probability import distributions as tfd
