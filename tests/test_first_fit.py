@@ -394,10 +394,14 @@ def logarithm():
             lambda: tff.flows.product("e1+s2", num_layers=1, hidden_units=(4,), seed=0),
             np.concatenate([X[:, :1], on_spheres()], 1),
         ),
+        (
+            lambda: tff.flows.product("s2+s2", num_layers=4, hidden_units=(4,), seed=0),
+            np.concatenate([on_spheres(), on_spheres()], 1),
+        ),
         (lambda: tff.flows.product("a2", num_layers=1, hidden_units=(4,), seed=0), shares()),
         (logarithm, shares()),
     ],
-    ids=["sphere", "sphere, a chain", "product", "simplex", "TFP's bijector"],
+    ids=["sphere", "sphere, a chain", "product", "two spheres", "simplex", "TFP's bijector"],
 )
 def test_data_outside_the_support_are_refused_by_every_fit(make, x):
     model = eager(make())

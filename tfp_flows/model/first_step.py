@@ -109,9 +109,9 @@ def check_support(distribution, x, context):
                 f"non-finite log-density, the first of them row {rows[0]}: {_row(x, rows[0])}"
             )
         return
-    left = sum(map(_may_have_support, _parts(distribution.bijector)))
+    left = _bounded_parts(distribution.bijector)
     for part, reached, own_context, inverted in walk(distribution.bijector, x, context) if left else ():
-        if not _may_have_support(part):
+        if not any(part is other for other in left):
             continue
         if hasattr(part, "supports"):
             if not inverted:  # else it takes all numbers
@@ -121,7 +121,7 @@ def check_support(distribution, x, context):
             values = to_base(reached, **context_arguments(part, own_context))
             for given, value in zip(tf.nest.flatten(reached), tf.nest.flatten(values), strict=False):
                 _check_supported(part, given, np.isfinite(np.asarray(value)))
-        left -= 1
+        left = [other for other in left if other is not part]
         if not left:
             return
 
@@ -144,6 +144,13 @@ def _parts(module):
     """A bijector or distribution, and all that is in it; the layers of a `Stack` are none of its submodules."""
     parts = [module, *module.submodules]
     return parts + [layer for part in parts if isinstance(part, tfb.Bijector) for layer in getattr(part, "layers", ())]
+
+
+def _bounded_parts(bijector):
+    """The parts that may have a support; of the layers of a `Stack`, which have the same, the one next to the data."""
+    modules = [bijector, *bijector.submodules]
+    stacks = [list(filter(_may_have_support, getattr(module, "layers", ()))) for module in modules]
+    return [module for module in modules if _may_have_support(module)] + [layers[0] for layers in stacks if layers]
 
 
 def _may_have_support(part):
