@@ -7,11 +7,11 @@ batches of a pipeline, which are checked as far as a compiled step can.
 import copy
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows.context import condition
+from tfp_flows.model.arrays import check_finite, checked_batch, checked_rows, checked_tensor, numbers
 
 
 class DataSpec:
@@ -122,25 +122,27 @@ class DataSpec:
         x = self._leaves(x, self.event_dtype, what)
         dtypes, shapes = tf.nest.flatten(self.event_dtype), flat_shapes(self.event_shape)
         place = " in the pair (context, x)" if self.is_conditional and what == "data" else ""
-        x = [_rows(leaf, dtype, shape, what, place) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
+        x = [
+            checked_rows(leaf, dtype, shape, what, place) for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)
+        ]
         counts = [(len(leaf), what) for leaf in x]
         if self.is_conditional:
             context = self._leaves(context, self.context_shape, "contexts")
             shapes = flat_shapes(self.context_shape)
             context = [
-                _rows(leaf, tf.as_dtype(self.precision), shape, "contexts")
+                checked_rows(leaf, tf.as_dtype(self.precision), shape, "contexts")
                 for leaf, shape in zip(context, shapes, strict=True)
             ]
             counts += [(len(leaf), "contexts") for leaf in context]
             context = tf.nest.pack_sequence_as(self.context_shape, context)
             context = dict(context) if isinstance(context, dict) else context
         if weight is not None:
-            weight = _array(weight, "sample weights").astype(self.precision)
+            weight = numbers(weight, "sample weights").astype(self.precision)
             if weight.ndim == 2 and weight.shape[1] == 1:
                 weight = weight[:, 0]
             if weight.ndim != 1:
                 raise ValueError(f"Expected sample weights of shape ('n',). Received: shape {weight.shape}")
-            _check_finite(weight, "sample weights")
+            check_finite(weight, "sample weights")
             counts.append((len(weight), "sample weights"))
         if len({count for count, _ in counts}) > 1:
             received = ", ".join(f"{count} {name}" for count, name in counts)
@@ -177,11 +179,11 @@ class DataSpec:
         """
         x = self._leaves(x, self.event_dtype, "data")
         dtypes, shapes = tf.nest.flatten(self.event_dtype), flat_shapes(self.event_shape)
-        x = [_batch(leaf, dtype, shape, "data") for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
+        x = [checked_batch(leaf, dtype, shape, "data") for leaf, dtype, shape in zip(x, dtypes, shapes, strict=True)]
         if self.is_conditional:
             leaves = self._leaves(context, self.context_shape, "contexts")
             leaves = [
-                _batch(leaf, tf.as_dtype(self.precision), shape, "contexts", is_event=False)
+                checked_batch(leaf, tf.as_dtype(self.precision), shape, "contexts", is_event=False)
                 for leaf, shape in zip(leaves, flat_shapes(self.context_shape), strict=True)
             ]
             context = tf.nest.pack_sequence_as(self.context_shape, leaves)
@@ -202,7 +204,7 @@ class DataSpec:
 
     def _any_batch_shape(self, data, dtypes, what, is_event=True):
         leaves = zip(self._leaves(data, dtypes, what), tf.nest.flatten(dtypes), strict=True)
-        tensors = [tf.identity(_tensor(leaf, dtype, what, is_event)) for leaf, dtype in leaves]
+        tensors = [tf.identity(checked_tensor(leaf, dtype, what, is_event)) for leaf, dtype in leaves]
         tensors = tf.nest.pack_sequence_as(dtypes, tensors)
         # A plain dictionary, whatever kind tracks those that are attributes: Keras compares the types.
         return dict(tensors) if isinstance(tensors, dict) else tensors
@@ -219,169 +221,6 @@ class DataSpec:
             return x
         parts = [tf.cast(part, self.precision) for part in tf.nest.flatten(x)]
         return tf.concat([tf.reshape(part, [tf.shape(part)[0], -1]) for part in parts], 1)
-
-
-def check_finite(context, x, weight=None):
-    """The parts of a batch in a pipeline, with an assertion that their numbers are finite.
-
-    A batch fails where it is read: `tf.errors.InvalidArgumentError`.
-    """
-
-    def checked(what):
-        def check(leaf):
-            if not leaf.dtype.is_floating:
-                return leaf
-            return tf.debugging.check_numerics(leaf, f"Expected finite {what} in every batch. Received:")
-
-        return check
-
-    named = ((context, "contexts"), (x, "data"), (weight, "sample weights"))
-    return tuple(None if part is None else tf.nest.map_structure(checked(what), part) for part, what in named)
-
-
-def is_array(data):
-    """Whether data is held in memory (arrays, lists, tensors, frames, structures of them), not a pipeline."""
-    if data is None or isinstance(data, (tf.data.Dataset, tf.distribute.DistributedDataset, keras.utils.PyDataset)):
-        return False
-    return not hasattr(data, "__next__") and not callable(data)
-
-
-def _rows(leaf, dtype, shape, what, place=""):
-    """Rows as an array of a shape and a dtype, finite: contexts of any numbers, events of those that have a density.
-
-    Events are called `what`, and errors of shapes say at which `place` they were expected.
-    """
-    if what != "contexts":
-        _refuse_without_density(leaf, dtype, what)
-    array = _array(leaf, what)
-    expected = tuple(shape)
-    if array.ndim != 1 + len(expected) or any(
-        size not in (None, got) for size, got in zip(expected, array.shape[1:], strict=True)
-    ):
-        raise ValueError(f"Expected {what}{place} of shape {('n', *expected)}. Received: shape {array.shape}")
-    if not len(array):
-        raise ValueError(f"Expected {what} with at least one row. Received: shape {array.shape}")
-    with np.errstate(over="ignore"):  # what is too large is refused below, by column
-        cast = array.astype(dtype.as_numpy_dtype, copy=False)
-    if dtype.is_floating:
-        _check_finite(cast, what, leaf, array)
-    return cast
-
-
-def _array(leaf, what):
-    """A NumPy array of numbers from an array, a list, a tensor, a frame or a series, nullable and object dtypes too."""
-    try:
-        if hasattr(leaf, "to_numpy"):
-            kinds = set(map(str, leaf.dtypes if hasattr(leaf, "columns") else [leaf.dtype]))
-            array = leaf.to_numpy() if kinds <= _NUMPY_KINDS else leaf.to_numpy(dtype="float64", na_value=np.nan)
-        else:
-            array = np.asarray(leaf)
-        if array.dtype == object:
-            array = array.astype("float64")
-        if array.dtype.kind not in "biuf" and array.dtype != tf.bfloat16.as_numpy_dtype:
-            raise TypeError(f"dtype {array.dtype}")
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"Expected {what} that are numbers. Received: {_not_numbers(leaf, error)}") from error
-    return array
-
-
-_NUMPY_KINDS = {"float64", "float32", "float16", "int64", "int32", "int16", "int8", "bool"}
-
-
-def _not_numbers(leaf, error):
-    """The columns of a frame that hold no numbers, or what NumPy said."""
-    found = []
-    for name in getattr(leaf, "columns", ()):
-        try:
-            leaf[name].to_numpy(dtype="float64", na_value=np.nan)
-        except (TypeError, ValueError):
-            found.append(f"column {name!r} of dtype {leaf[name].dtype}")
-    return ", ".join(found) or str(error)
-
-
-def _check_finite(array, what, leaf=None, before=None):
-    if not np.isfinite(array).all():
-        raise ValueError(f"Expected finite {what}. Received: {_describe_non_finite(leaf, array, before)}")
-
-
-def _describe_non_finite(leaf, array, before=None):
-    """Which columns hold non-finite values, and how many: "column 3 ('mass'): 12 NaN, 1 infinite"."""
-    columns = array.reshape(len(array), -1)
-    given = columns if before is None else np.asarray(before, np.float64).reshape(len(array), -1)
-    names = list(getattr(leaf, "columns", ()))
-    found = []
-    for k in np.flatnonzero(~np.isfinite(columns).all(0)):
-        nan, infinite = np.isnan(given[:, k]).sum(), np.isinf(given[:, k]).sum()
-        too_large = np.count_nonzero(~np.isfinite(columns[:, k])) - nan - infinite
-        counts = [(nan, "NaN"), (infinite, "infinite"), (too_large, f"too large for {array.dtype}")]
-        counts = ", ".join(f"{count} {kind}" for count, kind in counts if count)
-        found.append(f"column {k}{f' ({names[k]!r})' if names else ''}: {counts}")
-    return "; ".join(found)
-
-
-def _refuse_without_density(leaf, dtype, what):
-    """Raises TypeError for integers where the distribution takes floats, and for floats where it takes integers."""
-    columns = getattr(leaf, "columns", None)
-    if columns is not None:
-        received = {name: _dtype_of(leaf[name]) for name in columns}
-        wrong = {name: kind for name, kind in received.items() if _is_wrong(kind, dtype)}
-        named = ", ".join(f"column {name!r} of dtype {kind}" for name, kind in wrong.items())
-    else:
-        kind = _dtype_of(leaf)
-        wrong, named = _is_wrong(kind, dtype), f"dtype {kind}"
-    if not wrong:
-        return
-    if dtype.is_floating:
-        raise TypeError(
-            f"Expected {what} of dtype {dtype.name}. Integers have no density: if they are counts or rounded values, "
-            f"add uniform noise of the rounding step to them, else cast them. Received: {named}"
-        )
-    raise TypeError(
-        f"Expected {what} of an integer dtype, since the distribution is one over integers. Received: {named}"
-    )
-
-
-def _dtype_of(leaf):
-    """The name of the dtype of what a user gives, as NumPy or TensorFlow would say it."""
-    dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
-    if str(dtype) == "object":  # what the objects are
-        dtype = np.asarray(leaf.tolist()).dtype
-    if isinstance(dtype, tf.DType):
-        return dtype.name
-    return getattr(getattr(dtype, "numpy_dtype", dtype), "name", str(dtype))
-
-
-def _is_wrong(kind, dtype):
-    """Whether a dtype, by its name, is one without a density where one is needed, or the other way round."""
-    is_integer = kind.startswith(("int", "uint", "bool"))
-    return is_integer if dtype.is_floating else kind.startswith(("float", "bfloat"))
-
-
-def _tensor(leaf, dtype, what, is_event):
-    if keras.backend.is_keras_tensor(leaf):
-        raise TypeError(
-            f"Expected {what} with values. Inside a Keras model call the FlowModel itself, as a layer: flow(x), or "
-            f"flow((context, x)). Received: {leaf}"
-        )
-    if hasattr(leaf, "to_numpy") or str(getattr(leaf, "dtype", None)) == "object":
-        if is_event:
-            _refuse_without_density(leaf, dtype, what)
-        leaf = _array(leaf, what)
-    tensor = tf.convert_to_tensor(leaf)
-    if is_event:
-        _refuse_without_density(tensor, dtype, what)
-    return tf.cast(tensor, dtype)
-
-
-def _batch(leaf, dtype, shape, what, is_event=True):
-    """Rows as a new tensor, with the shape that is known of them."""
-    tensor = tf.identity(_tensor(leaf, dtype, what, is_event))
-    if tensor.shape.rank is None:
-        return tf.ensure_shape(tensor, tf.TensorShape([None]).concatenate(shape))
-    before = tensor.shape.rank - shape.rank
-    if before < 0 or not shape.is_compatible_with(tensor.shape[before:]):
-        raise ValueError(f"Expected {what} of shape {('n', *shape)}. Received: shape {tensor.shape}")
-    return tf.ensure_shape(tensor, tensor.shape[:before].concatenate(shape))
 
 
 def _zeros(shapes, dtype):

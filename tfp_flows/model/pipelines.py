@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import draw_seed
-from tfp_flows.model.inputs import check_finite, is_array
+from tfp_flows.model.arrays import is_array
 
 
 def training_batches(parts, batch_size, shuffle=True):
@@ -102,7 +102,7 @@ def converted(spec, data, finite=True):
 
     def convert(*batch):
         parts = spec.tensors(*spec.unpack(batch[0] if len(batch) == 1 else batch))
-        return spec.batch(*(check_finite(*parts) if finite else parts))
+        return spec.batch(*(_asserted_finite(*parts) if finite else parts))
 
     if isinstance(data, tf.data.Dataset):
         # Autograph would wrap our errors in its own.
@@ -117,6 +117,24 @@ def converted(spec, data, finite=True):
             f"Received: {type(data).__name__}"
         )
     return (convert(batch) for batch in data)  # Keras knows generators and no other iterators
+
+
+def _asserted_finite(context, x, weight=None):
+    """The parts of a batch in a pipeline, with an assertion that their numbers are finite.
+
+    A batch fails where it is read: `tf.errors.InvalidArgumentError`.
+    """
+
+    def checked(what):
+        def check(leaf):
+            if not leaf.dtype.is_floating:
+                return leaf
+            return tf.debugging.check_numerics(leaf, f"Expected finite {what} in every batch. Received:")
+
+        return check
+
+    named = ((context, "contexts"), (x, "data"), (weight, "sample weights"))
+    return tuple(None if part is None else tf.nest.map_structure(checked(what), part) for part, what in named)
 
 
 def peek(spec, data, num_rows=10_000):
