@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -13,19 +12,20 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
-from tfp_flows._arguments import check_positive_integers, draw_seed, stateless_seed
+from tfp_flows._arguments import check_positive_integers, draw_seed
 from tfp_flows._types import Array, Context, Data, Metrics, Seed, Structure, Tensors
 from tfp_flows.context import context_shape_of, embedded
 from tfp_flows.model import export, first_step, pipelines, training
 from tfp_flows.model.compiled import CompiledMethods
 from tfp_flows.model.inputs import DataSpec
+from tfp_flows.model.keras_steps import KerasSteps
 from tfp_flows.model.objectives import BitsPerDim, PerRow, as_loss, as_objective
 from tfp_flows.saving.keras_objects import check_keras
 from tfp_flows.tracking import build_networks, layers_of
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
-class FlowModel(keras.Model):
+class FlowModel(KerasSteps):
     """A Keras model of any `tfd.Distribution`: trained by `fit`, saved by `save`, served by `export`.
 
     The model's output is log p(x) or, with a context, log p(x|c), in nats; its loss is the mean of -log p: the maximum
@@ -150,18 +150,6 @@ class FlowModel(keras.Model):
             return 16
         # Keras runs whole executions: of 250 steps in executions of 16 it would make 256.
         return max((k for k in range(1, 17) if steps_per_epoch % k == 0), default=1)
-
-    def _build_training_state(self):
-        """Makes the variables of optimizer and metrics; made in the first step, they would cause a second tracing."""
-        if self.trainable_variables:
-            self.optimizer.build(self.trainable_variables)
-        point = tf.nest.map_structure(
-            lambda dtype, shape: tf.zeros([1, *(size or 1 for size in shape)], dtype),
-            self.data_spec.event_dtype,
-            self.data_spec.event_shape,
-        )
-        self.compute_metrics(None, self.data_spec.target(point), tf.zeros([1], self.precision))
-        self.reset_metrics()
 
     def get_compile_config(self) -> dict[str, Any] | None:
         config = super().get_compile_config()
@@ -318,63 +306,6 @@ class FlowModel(keras.Model):
             return self.methods.bound(context).training_log_prob(x, self._step_seed() if seed is None else seed)
         return self.methods.bound(context).log_prob(x)
 
-    def training_log_prob(self, inputs: Any, fields: dict[str, tf.Tensor]) -> tf.Tensor:
-        """What a training step maximizes, per row: log p, or the negative loss of another objective."""
-        if getattr(self.objective, "is_likelihood", False):
-            return self(inputs, training=True, seed=self._step_seed())
-        return self(inputs, training=True, objective=self.objective, seed=self._step_seed(), fields=fields)
-
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        inputs, target, weight, fields = self._keras_parts(self.training_spec, data)
-        return self._as_logs(training.train_step(self, inputs, target, weight, fields))
-
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        inputs, target, weight, _ = self._keras_parts(self.data_spec, data)
-        return self._as_logs(training.test_step(self, inputs, target, weight))
-
-    def predict_step(self, data: Any) -> tf.Tensor:
-        return self(self._keras_parts(self.data_spec, data)[0], training=False)
-
-    def _keras_parts(self, spec, data):
-        """Keras's inputs, target and weights of a batch, and what an objective wants beside x."""
-        context, x, weight = spec.tensors(*spec.unpack(data))
-        x, fields = spec.x_and_fields(x)
-        return (context, x) if self.is_conditional else x, self.data_spec.target(x), weight, fields
-
-    def _step_seed(self):
-        """A stateless seed for this training step; a resumed run gets the same."""
-        if not (self.compiled and self.optimizer):  # a layer of a larger model
-            return stateless_seed(None)
-        return tf.stack([self._seed, tf.cast(self.optimizer.iterations, tf.int32)])
-
-    def make_test_function(self, force: bool = False) -> None:
-        with self._graph_for_open_sizes():
-            super().make_test_function(force)
-
-    def make_predict_function(self, force: bool = False) -> None:
-        with self._graph_for_open_sizes():
-            super().make_predict_function(force)
-
-    @contextlib.contextmanager
-    def _graph_for_open_sizes(self):
-        """Compiles without XLA, which would compile one program per batch size, unless asked to."""
-        jit_compile = self.jit_compile
-        self.jit_compile = bool(self._jit_given)
-        yield
-        self.jit_compile = jit_compile
-
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """Nothing: `__init__` and `compile` have built everything, and Keras's way fails with several workers.
-
-        Keras passes the values of all replicas to a step for one (keras-team/keras issue 20585).
-        """
-
-    def _as_logs(self, logs):
-        """Keras takes the mean of several workers' logs over a first axis, which its own logs lack."""
-        if isinstance(self.distribute_strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            return {name: tf.reshape(value, [1]) for name, value in logs.items()}
-        return logs
-
     @property
     def precision(self) -> str:
         """The float dtype of the densities, by name."""
@@ -431,22 +362,6 @@ class FlowModel(keras.Model):
         first_step.adapt(self.distribution, x, context)
 
     # Saving
-
-    def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Writes the states of random layers, which Keras's weights files lack: a resumed run continues from them."""
-        for k, state in enumerate(self._random_states):
-            store[str(k)] = state
-
-    def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        saved = len(store.keys())  # none, if the file is older than the random layers
-        for k, state in enumerate(self._random_states[:saved]):
-            state.assign(store[str(k)])
-
-    @property
-    def _random_states(self):
-        """The states of layers such as Dropout; the model has no other variables than those and its layers' weights."""
-        weights = {id(weight) for weight in self.weights}
-        return [variable for variable in self.variables if id(variable) not in weights]
 
     def save(self, filepath: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
         """Writes a .keras file, as `keras.Model.save` does; see `tfp_flows.saving.config` for what can be written.
