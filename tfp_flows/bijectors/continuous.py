@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of, check_positive_integers
-from tfp_flows._math import ode
+from tfp_flows._math import ode, random
 from tfp_flows._types import Activation
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.velocity import Velocity
@@ -54,7 +54,7 @@ class Continuous(Bijector):
       max_steps: the maximum number of steps of the solver that chooses them.
       step_size: "batch", the same for all rows, or "row", one for each.
       noise: the distribution of e, "rademacher" or "normal".
-      hidden_units, activation: of the default network. tanh is smooth, and bounds the velocity.
+      hidden_units, activation: of the default network. It should be smooth, for the solver's steps to be long.
       context_size, dtype, seed, validate_args, name: see `Bijector`. The network computes in this dtype under every
         policy of Keras's: rounding to bfloat16 would look like an error to the solver.
 
@@ -86,7 +86,7 @@ class Continuous(Bijector):
         step_size: str = "batch",
         noise: str = "rademacher",
         hidden_units: Sequence[int] = (64, 64),
-        activation: Activation = "tanh",
+        activation: Activation = "silu",
         **shared: Any,
     ) -> None:
         super().__init__(event_size, **shared)
@@ -173,7 +173,7 @@ class Continuous(Bijector):
             context = context if context is None or context.shape.rank == 1 else tf.pad(context, room)
         e = {}
         if self._costs is not None:
-            e["of costs"] = tf.random.stateless_normal(tf.shape(z), self._costs[0], dtype=self.dtype)
+            e["of costs"] = random.normal(tf.shape(z), self._costs[0], dtype=self.dtype)
         if self.noise is not None and (with_log_det or e):
             e["of trace"] = self.noise(z)
         with_divergence = bool(with_log_det or e)
@@ -278,9 +278,9 @@ class _Noise(keras.layers.Layer):
 
     def call(self, z, training=False):
         if training:
-            return self._draw((tf.shape(z)[0], self.size), self.seed_generator)
-        return self._draw((1, self.size), self.seed)
+            return self._draw((tf.shape(z)[0], self.size), tf.cast(self.seed_generator.next(), tf.int32))
+        return self._draw((1, self.size), (self.seed, 0))
 
     def _draw(self, shape, seed):
-        noise = keras.random.normal(shape, seed=seed, dtype=self.compute_dtype)
+        noise = random.normal(shape, seed, dtype=self.compute_dtype)
         return tf.sign(noise) if self.distribution == "rademacher" else noise

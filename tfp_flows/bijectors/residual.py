@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_one_of
+from tfp_flows._math import random
 from tfp_flows._math.inverses import inverse_and_log_det
 from tfp_flows.bijectors.bijector import Bijector
 from tfp_flows.conditioners.lipschitz import LipschitzMLP
@@ -150,10 +151,10 @@ def _jacobian(push, x):
 def _estimated_log_det(push, x, seed):
     """The roulette estimate of log det(I + J), `[...]`, and of its gradient."""
     noise_seed, length_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    signs = tf.random.stateless_uniform(tf.shape(x), noise_seed, 0, 2, tf.int32)
+    signs = random.uniform(tf.shape(x), noise_seed, 0, 2, tf.int32)
     v = tf.cast(2 * signs - 1, x.dtype)[..., tf.newaxis, :]
     # A geometric number of terms after the certain ones: P(N ≥ k) is a power of the probability of one more.
-    uniform = 1 - tf.random.stateless_uniform([], length_seed)
+    uniform = 1 - random.uniform([], length_seed)
     more = tf.cast(tf.math.log(uniform) / math.log(_PROBABILITY_OF_MORE), tf.int32)
 
     def add_term(k, power, sign, weight, log_det, series):

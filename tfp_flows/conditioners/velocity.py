@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
 from tfp_flows._types import Activation
+from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 
 
 @keras.saving.register_keras_serializable("tfp_flows")
@@ -49,7 +50,7 @@ class Velocity(keras.layers.Layer):
         self,
         event_size: int,
         hidden_units: Sequence[int] = (64, 64),
-        activation: Activation = "tanh",
+        activation: Activation = "silu",
         context_size: int = 0,
         num_frequencies: int = 4,
         seed: int | None = None,
@@ -67,26 +68,31 @@ class Velocity(keras.layers.Layer):
         self.seed = draw_seed(seed)
 
         sizes = [event_size, *self.hidden_units]
-        context_seed, *seeds = split_seed(self.seed, 1 + 2 * len(self.hidden_units))
+        depth = len(self.hidden_units)
+        context_seed, *seeds = split_seed(self.seed, 1 + 3 * depth)
+        kernel_seeds, time_seeds, bias_seeds = seeds[:depth], seeds[depth : 2 * depth], seeds[2 * depth :]
         self.kernels = [
-            self._weight(f"kernel_{k}", shape, seed)
-            for k, (shape, seed) in enumerate(zip(itertools.pairwise(sizes), seeds[::2], strict=True))
+            self._weight(f"kernel_{k}", shape, hidden_kernel(seed))
+            for k, (shape, seed) in enumerate(zip(itertools.pairwise(sizes), kernel_seeds, strict=True))
         ]
         self.time_kernels = [
-            self._weight(f"time_kernel_{k}", (1 + num_frequencies, units), seed)
-            for k, (units, seed) in enumerate(zip(self.hidden_units, seeds[1::2], strict=True))
+            self._weight(f"time_kernel_{k}", (1 + num_frequencies, units), hidden_kernel(seed))
+            for k, (units, seed) in enumerate(zip(self.hidden_units, time_seeds, strict=True))
         ]
-        self.biases = [self._weight(f"bias_{k}", (units,)) for k, units in enumerate(self.hidden_units)]
+        self.biases = [
+            self._weight(f"bias_{k}", (units,), hidden_bias(fan_in, seed))
+            for k, (fan_in, units, seed) in enumerate(zip(sizes[:-1], self.hidden_units, bias_seeds, strict=True))
+        ]
         self.context_kernel = None
         if context_size:
-            self.context_kernel = self._weight("context_kernel", (context_size, self.hidden_units[0]), context_seed)
+            self.context_kernel = self._weight(
+                "context_kernel", (context_size, self.hidden_units[0]), hidden_kernel(context_seed)
+            )
         self.output_kernel = self._weight("output_kernel", (sizes[-1], event_size))
         self.output_bias = self._weight("output_bias", (event_size,))
         self.built = True
 
-    def _weight(self, name, shape, seed=None):
-        """Glorot's uniform weights from a seed, or zeros without one."""
-        initializer = "zeros" if seed is None else keras.initializers.GlorotUniform(seed)
+    def _weight(self, name, shape, initializer="zeros"):
         return self.add_weight(shape=shape, initializer=initializer, name=name)
 
     def call(self, z: tf.Tensor, time: tf.Tensor, context: tf.Tensor | None = None) -> tf.Tensor:

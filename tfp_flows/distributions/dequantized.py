@@ -12,6 +12,7 @@ from tensorflow_probability.python.distributions import transformed_distribution
 from tensorflow_probability.python.internal import parameter_properties
 
 from tfp_flows._arguments import check_positive_integers, stateless_seed
+from tfp_flows._math import random
 from tfp_flows._types import Array, Context, DType, Seed, Walk
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.distributions.distribution import Distribution
@@ -146,7 +147,7 @@ class Dequantized(Distribution):
     def _term(self, x, seed, **kwargs):
         """log p((x + u) / K) - D log K - log q(u|x) for one draw of u."""
         if self.noise is None:
-            u, log_q = tf.random.stateless_uniform(tf.shape(x), seed, dtype=x.dtype), tf.zeros([], x.dtype)
+            u, log_q = random.uniform(tf.shape(x), seed, dtype=x.dtype), tf.zeros([], x.dtype)
         else:
             u, log_q = self.noise.draw(2 * x / max(self.num_values - 1, 1) - 1, seed)
         log_p = self.distribution.log_prob((x + u) / self.num_values, **kwargs)
@@ -155,7 +156,7 @@ class Dequantized(Distribution):
     def dequantize(self, x: Array, seed: Seed | None = None) -> tf.Tensor:
         """(x + u) / K: with u uniform from the seed, or 1/2, the middle of every cell, if None."""
         x, _ = self._as_numbers(x)
-        u = 0.5 if seed is None else tf.random.stateless_uniform(tf.shape(x), stateless_seed(seed), dtype=x.dtype)
+        u = 0.5 if seed is None else random.uniform(tf.shape(x), stateless_seed(seed), dtype=x.dtype)
         return (x + u) / self.num_values
 
     def quantize(self, y: tf.Tensor) -> tf.Tensor:

@@ -34,7 +34,7 @@ from tfp_flows._arguments import check_one_of, check_positive_integers, draw_see
 from tfp_flows._types import DType
 from tfp_flows.bijectors.stack import stacked
 from tfp_flows.context import embedded, input_and_output
-from tfp_flows.distributions import Flow
+from tfp_flows.distributions import Flow, Normal
 
 
 def flow_of(
@@ -77,7 +77,7 @@ def flow_of(
     if standardize is True:
         layers = [bijectors.Standardize(event_size, dtype=dtype), *layers]
     if base is None:
-        base = tfd.Independent(tfd.Normal(tf.zeros([event_size], dtype), tf.ones([], dtype)), 1, name="base")
+        base = tfd.Independent(Normal(tf.zeros([event_size], dtype), tf.ones([], dtype)), 1, name="base")
     bijector = tfb.Chain(layers)
     if standardize and context_size and embedding is None:
         bijector = bijectors.StandardizedContext(bijector)

@@ -11,6 +11,7 @@ from tensorflow_probability import distributions as tfd
 
 from tfp_flows import saving
 from tfp_flows._arguments import check_one_of
+from tfp_flows._math import random
 from tfp_flows._types import Structure
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.model.objectives import Objective
@@ -83,7 +84,7 @@ class FlowMatching(Objective):
         if isinstance(self.time, tfd.Distribution):
             return tf.cast(self.time.sample([n, 1], seed=seed), dtype)
         # One in each of n equal parts of [0, 1]: uniform, with a smaller variance of the mean.
-        offset = tf.random.stateless_uniform([1, 1], seed, dtype=dtype)
+        offset = random.uniform([1, 1], seed, dtype=dtype)
         u = (offset + tf.range(tf.cast(n, dtype), dtype=dtype)[:, tf.newaxis]) / tf.cast(tf.maximum(n, 1), dtype)
         return tf.sqrt(u) if self.time == "late" else u
 

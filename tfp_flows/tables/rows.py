@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import stateless_seed
+from tfp_flows._math import random
 from tfp_flows.context import context_arguments, walk
 from tfp_flows.distributions.distribution import Distribution
 from tfp_flows.tables.continua import Chart
@@ -198,7 +199,7 @@ class Rows(Distribution):
         return tf.reduce_sum(self._log_step(columns))
 
     def _noisy(self, y, columns, seed):
-        u = tf.random.stateless_uniform(tf.shape(y), seed, dtype=self.dtype)
+        u = random.uniform(tf.shape(y), seed, dtype=self.dtype)
         return y + tf.constant([column.continuum.step for column in columns], self.dtype) * (u - 0.5)
 
     def _batch_shape(self):
