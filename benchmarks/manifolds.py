@@ -55,7 +55,8 @@ def rings(model, radius, num_points=64):
     """
     angles = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     ring = np.stack([radius * np.cos(angles), radius * np.sin(angles), np.sqrt(1 - radius**2) + 0 * angles], -1)
-    parts, spreads = model.distribution.bijector.bijectors, []
+    parts = [layer for part in model.distribution.bijector.bijectors for layer in getattr(part, "layers", [part])]
+    spreads = []
     for k, part in enumerate(parts):
         if isinstance(part, tff.bijectors.SphereFlow):
             for side in (1, -1):
