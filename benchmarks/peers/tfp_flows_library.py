@@ -44,7 +44,7 @@ def vectors(preset, case, **options):
     sizes = {"num_layers": case.num_layers, "hidden_units": case.hidden_units, "num_bins": case.num_bins}
     taken = {name: sizes[name] for name in TAKES.get(preset, ("num_layers", "hidden_units"))}
     if preset == "continuous":
-        taken["activation"] = "tanh"  # as in the networks of the other libraries
+        taken["activation"] = "tanh"  # as in the network that TFP gets
     return getattr(tff.flows, preset)(case.event_size, **taken, **options)
 
 
