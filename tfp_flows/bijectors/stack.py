@@ -136,6 +136,11 @@ class Stack(Bijector):
             self._load(k)
         return [layer for turn in self._turns for layer in turn]
 
+    @property
+    def first_turn(self) -> list[tfb.Bijector]:
+        """The layers of the turn next to the data, for what all turns have in common; their weights may be old ones."""
+        return self._turns[0]
+
     def walk(self, x: tf.Tensor, context: tf.Tensor | None = None, inverted: bool = False) -> Walk:
         """Goes from layer to layer, and keeps what the caller makes of the weights: see `tfp_flows.context.walk`."""
         step = -1 if inverted else 1

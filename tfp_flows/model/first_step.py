@@ -149,7 +149,7 @@ def _parts(module):
 def _bounded_parts(bijector):
     """The parts that may have a support; of the layers of a `Stack`, which have the same, the one next to the data."""
     modules = [bijector, *bijector.submodules]
-    stacks = [list(filter(_may_have_support, getattr(module, "layers", ()))) for module in modules]
+    stacks = [list(filter(_may_have_support, getattr(module, "first_turn", ()))) for module in modules]
     return [module for module in modules if _may_have_support(module)] + [layers[0] for layers in stacks if layers]
 
 
