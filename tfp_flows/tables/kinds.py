@@ -119,12 +119,12 @@ def _number(series, kind, bounds, num_missing):
     """A column of numbers: atoms, a continuum, or both."""
     name, x = series.name, frames.numbers(series)
     if not np.isfinite(x).all():
-        row = np.flatnonzero(~np.isfinite(x))[0]
+        row = series.index[~np.isfinite(x)][0]
         raise ValueError(
             f"Expected finite numbers in the column {name!r}. Received: {np.count_nonzero(~np.isfinite(x))} infinite, "
             f"the first in row {row}"
         )
-    low, high = _checked_bounds(name, x, kind, bounds)
+    low, high = _checked_bounds(series, x, kind, bounds)
     is_integer = "int" in str(series.dtype).lower()
     step, decimals = 0.0, None
     if is_integer or kind not in ("unbounded", "positive"):
@@ -180,8 +180,9 @@ def _frequencies(counts):
     return tuple(count / sum(counts) for count in counts)
 
 
-def _checked_bounds(name, x, kind, bounds):
+def _checked_bounds(series, x, kind, bounds):
     """(low, high), each None for none, given or as the kind wants them."""
+    name = series.name
     low, high = bounds if bounds is not None else (None, None)
     low, high = (None if end is None or not np.isfinite(end) else float(end) for end in (low, high))
     if None not in (low, high) and low >= high:
@@ -203,10 +204,9 @@ def _checked_bounds(name, x, kind, bounds):
     if kind == "positive":
         wrong |= x <= low
     if wrong.any():
-        row = np.flatnonzero(wrong)[0]
         raise ValueError(
             f"Expected the column {name!r} {'above' if kind == 'positive' else 'within'} "
-            f"{low if kind == 'positive' else (low, high)}. Received: {x[row]:g} in row {row}"
+            f"{low if kind == 'positive' else (low, high)}. Received: {x[wrong][0]:g} in row {series.index[wrong][0]}"
         )
     return low, high
 
