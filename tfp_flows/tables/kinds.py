@@ -259,9 +259,10 @@ def _atoms(values, counts, kind, low, high, step, decimals):
 
 
 def _heaps(values, counts, step):
-    """Rounded values that are much more frequent than those in the five cells on either side; or all frequent ones.
+    """Rounded values that are twice as frequent as the third of the ten cells around, and more than by chance.
 
-    The latter of a column that is heaped: of whose rows a sixth would have to move for its counts to be smooth.
+    The third, since heaps have heaps beside them, and a smooth peak has frequent neighbours on both sides. In a column
+    that is heaped, of whose rows a sixth would have to move for its counts to be smooth, all frequent values.
     """
     rows = counts.sum()
     cells = np.round((values - values[0]) / step).astype(np.int64)
@@ -273,8 +274,11 @@ def _heaps(values, counts, step):
     moved = 0.5 * (np.abs(histogram - around) - np.sqrt(2 / math.pi * around)).sum() / rows
     if moved > 1 / 6:
         return _most_frequent(values, counts, counts >= max(10, 0.001 * rows))
-    others = (around * 11 - histogram)[cells] / 10
-    return _most_frequent(values, counts, (counts >= max(5, 0.01 * rows)) & (counts > 5 * others))
+    is_atom = counts >= max(10, 0.01 * rows)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(histogram, 5, "reflect"), 11)[cells[is_atom]]
+    third = np.sort(np.delete(windows, 5, axis=1))[:, -3]
+    is_atom[is_atom] = counts[is_atom] > 2 * third + 4 * np.sqrt(third)
+    return _most_frequent(values, counts, is_atom)
 
 
 def _most_frequent(values, counts, is_atom):
