@@ -12,7 +12,6 @@ import json
 import time
 
 import pandas as pd
-import torch
 from ctgan.synthesizers import ctgan
 from sdv.metadata import Metadata
 from sdv.single_table import CTGANSynthesizer, GaussianCopulaSynthesizer
@@ -43,7 +42,6 @@ def main():
     arguments = parser.parse_args()
     train = {"table": pd.read_csv(arguments.train)}
     metadata = Metadata.detect_from_dataframes(train, infer_keys=None)
-    torch.set_num_threads(1)  # of several, those that wait for others take processor time too
     epochs, start = None, time.process_time()
     if arguments.method == "ctgan":
         epochs, synthesizer = fit_ctgan(metadata, train, arguments.seconds)
