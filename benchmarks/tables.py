@@ -138,8 +138,9 @@ def main():
         )
         for method in PEERS if python else ():
             sample, cost = peer_sample(python, method, train, len(test), seconds)
+            epochs = "" if cost["epochs"] is None else cost["epochs"]
             print(
-                f"{start} {method} | {'' if cost['epochs'] is None else cost['epochs']} | {cost['seconds']:.0f} | | | {auc(sample, test):.3f} |",
+                f"{start} {method} | {epochs} | {cost['seconds']:.0f} | | | {auc(sample, test):.3f} |",
                 flush=True,
             )
         random = np.random.default_rng(1)
