@@ -19,7 +19,7 @@ from click.testing import CliRunner
 
 import tfp_flows as tff
 from tfp_flows.command_line import main
-from tfp_flows.command_line.files import split
+from tfp_flows.command_line.files import split, write_table
 from tfp_flows.model import training
 from tfp_flows.tables import frames
 
@@ -122,6 +122,17 @@ def test_parquet_files_are_scored_in_pieces(folder, tmp_path, monkeypatch, suffi
     model = tff.TableModel.load(folder / "model.keras")
     np.testing.assert_allclose(scores["log_prob"], model.log_prob(frame), rtol=1e-4)
     np.testing.assert_allclose(scores["log_prob"], log_prob(model, tmp_path / "large.parquet"), rtol=1e-4)
+
+
+def test_pieces_of_a_file_may_differ(tmp_path):
+    """In missing values, and in the labels of a categorical column."""
+    labels = [[f"label {k}" for k in range(count)] for count in (3, 300)]
+    few, many = (pd.DataFrame({"kind": pd.Categorical(names), "count": range(len(names))}) for names in labels)
+    many = many.astype({"count": float}).replace({"count": {7.0: None}})
+    write_table([few, many], tmp_path / "written.parquet")
+    written = pd.read_parquet(tmp_path / "written.parquet")
+    assert written["kind"].astype(str).tolist() == [*labels[0], *labels[1]]
+    assert np.flatnonzero(written["count"].isna()).tolist() == [10]
 
 
 def test_rows_of_later_pieces_are_named(folder, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What commands read and write: tables, models, and places for results."""
 
+import itertools
 import pathlib
 import sys
 import zipfile
@@ -99,14 +100,19 @@ def _write_csv(pieces, place):
 
 
 def _write_parquet(pieces, path):
-    from pyarrow import Table, parquet
+    import pyarrow
+    from pyarrow import parquet
 
-    tables = (Table.from_pandas(frame, preserve_index=False) for frame in pieces)
+    tables = (pyarrow.Table.from_pandas(frame, preserve_index=False) for frame in pieces)
     first = next(tables)
-    with parquet.ParquetWriter(path, first.schema) as writer:
-        writer.write_table(first)
-        for table in tables:
-            writer.write_table(table.cast(first.schema))
+    schema = first.schema
+    for number, field in enumerate(schema):
+        if pyarrow.types.is_dictionary(field.type):  # later pieces may have more labels than these indices can count
+            wide = pyarrow.dictionary(pyarrow.int32(), field.type.value_type, field.type.ordered)
+            schema = schema.set(number, field.with_type(wide))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table.cast(schema))
 
 
 def _check_is_file(path):
