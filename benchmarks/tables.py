@@ -13,6 +13,7 @@ an environment of their own in that folder, which is made, of 5 GB, if it is not
 
 import argparse
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -101,7 +102,8 @@ def peer_sample(python, method, train, rows, seconds):
         files = [f"{folder}/train.csv", f"{folder}/sample.csv"]
         train.to_csv(files[0], index=False)
         words = [python, script, method, *files, "--seconds", str(seconds), "--rows", str(rows)]
-        done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True)
+        alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads that wait for others take processor time too
+        done = subprocess.run(list(map(str, words)), check=True, stdout=subprocess.PIPE, text=True, env=alone)
         return pd.read_csv(files[1])[list(train)].astype(train.dtypes), json.loads(done.stdout.splitlines()[-1])
 
 
@@ -136,8 +138,9 @@ def main():
         )
         for method in PEERS if python else ():
             sample, cost = peer_sample(python, method, train, len(test), seconds)
+            epochs = "" if cost["epochs"] is None else cost["epochs"]
             print(
-                f"{start} {method} | {cost['epochs'] or ''} | {cost['seconds']:.0f} | | | {auc(sample, test):.3f} |",
+                f"{start} {method} | {epochs} | {cost['seconds']:.0f} | | | {auc(sample, test):.3f} |",
                 flush=True,
             )
         random = np.random.default_rng(1)

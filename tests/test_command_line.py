@@ -19,8 +19,9 @@ from click.testing import CliRunner
 
 import tfp_flows as tff
 from tfp_flows.command_line import main
-from tfp_flows.command_line.files import split
+from tfp_flows.command_line.files import split, write_table
 from tfp_flows.model import training
+from tfp_flows.tables import frames
 
 FIT = ["--flow", "realnvp", "--layers", "1", "--epochs", "2"]
 
@@ -105,6 +106,43 @@ def test_scores_are_the_models(folder):
     expected = tff.TableModel.load(folder / "model.keras").log_prob(pd.read_csv(folder / "table.csv"))
     np.testing.assert_allclose(scores["log_prob"], expected, rtol=1e-4)
     pd.testing.assert_frame_equal(scores.drop(columns="log_prob"), pd.read_csv(folder / "table.csv"))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_parquet_files_are_scored_in_pieces(folder, tmp_path, monkeypatch, suffix):
+    frame = pd.concat([table()] * 3, ignore_index=True)
+    frame.to_parquet(tmp_path / "large.parquet", row_group_size=250)
+    monkeypatch.setattr(frames, "PIECE_ROWS", 500)
+    sizes, log_prob = [], tff.TableModel.log_prob
+    monkeypatch.setattr(tff.TableModel, "log_prob", lambda self, part: sizes.append(len(part)) or log_prob(self, part))
+    done("score", folder / "model.keras", tmp_path / "large.parquet", "--out", tmp_path / f"scores.{suffix}")
+    assert sizes == [500, 500, 200]
+    scores = frames.read(tmp_path / f"scores.{suffix}")
+    pd.testing.assert_frame_equal(scores.drop(columns="log_prob"), frame)
+    model = tff.TableModel.load(folder / "model.keras")
+    np.testing.assert_allclose(scores["log_prob"], model.log_prob(frame), rtol=1e-4)
+    np.testing.assert_allclose(scores["log_prob"], log_prob(model, tmp_path / "large.parquet"), rtol=1e-4)
+
+
+def test_pieces_of_a_file_may_differ(tmp_path):
+    """In missing values, and in the labels of a categorical column."""
+    labels = [[f"label {k}" for k in range(count)] for count in (3, 300)]
+    few, many = (pd.DataFrame({"kind": pd.Categorical(names), "count": range(len(names))}) for names in labels)
+    many = many.astype({"count": float}).replace({"count": {7.0: None}})
+    write_table([few, many], tmp_path / "written.parquet")
+    written = pd.read_parquet(tmp_path / "written.parquet")
+    assert written["kind"].astype(str).tolist() == [*labels[0], *labels[1]]
+    assert np.flatnonzero(written["count"].isna()).tolist() == [10]
+
+
+def test_rows_of_later_pieces_are_named(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(frames, "PIECE_ROWS", 150)
+    for name, frame in {"below": table().replace({"size": {table()["size"][320]: -1.0}}), "empty": table()[:0]}.items():
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    out = tmp_path / "scores.csv"
+    assert "-1.0 in row 320" in refused("score", folder / "model.keras", tmp_path / "below.parquet", "--out", out)
+    assert "0 rows" in refused("score", folder / "model.keras", tmp_path / "empty.parquet", "--out", out)
+    assert names(tmp_path) == ["below.parquet", "empty.parquet"]
 
 
 def test_the_report_is_of_the_rows_that_were_held_out(folder):

@@ -134,8 +134,35 @@ def test_heaps_have_probabilities_of_their_own():
     heaped = np.concatenate([np.repeat([0.5, 1.0, 1.5], 300), np.round(RANDOM.uniform(0.2, 3.0, 300), 2)])
     column = column_of(pd.Series(heaped, name="carat"))
     assert {0.5, 1.0, 1.5} <= set(column.atoms) and column.continuum.step == pytest.approx(0.01)
-    smooth = column_of(pd.Series(np.round(RANDOM.normal(5.0, 1.0, 5000), 2), name="x"))
-    assert not smooth.atoms
+
+
+@pytest.mark.parametrize("heaps", [(0.5,), (0.7, 0.71), (0.5, 0.75, 1.0)], ids=str)
+def test_heaps_stand_out_from_frequent_values(heaps):
+    """Of each cell around 0.5 there is 1.5 % of the rows, of the heap 5.5 %."""
+    random = np.random.default_rng(0)
+    carat = np.exp(random.normal(-0.5, 0.5, 5000)).round(2)
+    for k, heap in enumerate(heaps):
+        carat[200 * k : 200 * (k + 1)] = heap
+    assert column_of(pd.Series(carat, name="carat")).atoms == heaps
+
+
+SMOOTH = {
+    "normal": lambda random, n: random.normal(5.0, 1.0, n).round(2),
+    "narrow": lambda random, n: random.normal(0.0, 9.0, n).round(),
+    "heavy tails": lambda random, n: (20 * random.standard_t(2, n)).round(),
+    "edge": lambda random, n: random.exponential(3.0, n).round(1),
+    "skewed": lambda random, n: random.lognormal(3.0, 1.0, n).round().astype(int),
+    "counts": lambda random, n: random.poisson(100.0, n),
+    "wide counts": lambda random, n: random.negative_binomial(1, 0.03, n),
+    "uniform": lambda random, n: random.integers(0, 500, n),
+}
+
+
+@pytest.mark.parametrize("n", [500, 20_000])
+@pytest.mark.parametrize("name", SMOOTH)
+def test_smooth_columns_have_no_heaps(name, n):
+    for seed in range(4):
+        assert column_of(pd.Series(SMOOTH[name](np.random.default_rng(seed), n), name="x")).kind != "mixture"
 
 
 def test_columns_are_a_table():

@@ -1,6 +1,8 @@
 """What commands read and write: tables, models, and places for results."""
 
+import itertools
 import pathlib
+import sys
 import zipfile
 
 import click
@@ -20,6 +22,12 @@ def read_table(path):
     """The frame in a CSV or Parquet file."""
     _check_is_file(path)
     return frames.read(path)
+
+
+def read_pieces(path):
+    """Frames that make up the table in a file; a Parquet file may be larger than memory."""
+    _check_is_file(path)
+    return frames.pieces(path)
 
 
 def split(frame, test, seed):
@@ -77,13 +85,34 @@ def check_table_place(path, force):
     check_free(path, force, path.suffix)
 
 
-def write_table(frame, path):
-    """Writes a frame as CSV to the standard output, or as CSV or Parquet to a file."""
+def write_table(pieces, path):
+    """Writes frames one below another, as CSV to the standard output, or as CSV or Parquet to a file."""
     if path is None:
-        click.echo(frame.to_csv(index=False), nl=False)
+        _write_csv(pieces, sys.stdout)
         return
     with written_whole(path) as new:
-        frame.to_csv(new, index=False) if path.suffix == ".csv" else frame.to_parquet(new, index=False)
+        _write_csv(pieces, new) if path.suffix == ".csv" else _write_parquet(pieces, new)
+
+
+def _write_csv(pieces, place):
+    for number, frame in enumerate(pieces):
+        frame.to_csv(place, mode="a", index=False, header=number == 0)
+
+
+def _write_parquet(pieces, path):
+    import pyarrow
+    from pyarrow import parquet
+
+    tables = (pyarrow.Table.from_pandas(frame, preserve_index=False) for frame in pieces)
+    first = next(tables)
+    schema = first.schema
+    for number, field in enumerate(schema):
+        if pyarrow.types.is_dictionary(field.type):  # later pieces may have more labels than these indices can count
+            wide = pyarrow.dictionary(pyarrow.int32(), field.type.value_type, field.type.ordered)
+            schema = schema.set(number, field.with_type(wide))
+    with parquet.ParquetWriter(path, schema) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table.cast(schema))
 
 
 def _check_is_file(path):

@@ -4,6 +4,7 @@ import json
 import logging
 
 import click
+import numpy as np
 
 from tfp_flows._files import written_whole
 from tfp_flows.command_line.files import (
@@ -13,6 +14,7 @@ from tfp_flows.command_line.files import (
     check_table_place,
     load,
     load_table_model,
+    read_pieces,
     read_table,
     split,
     write_table,
@@ -50,7 +52,7 @@ def sample(model, count, context, seed, out, force):
         if context is not None:
             raise click.ClickException("Expected no --context, since the model has no context columns.")
         drawn = found.sample(count or 1000, seed=seed)
-    write_table(drawn, out)
+    write_table([drawn], out)
 
 
 @click.command()
@@ -61,14 +63,22 @@ def sample(model, count, context, seed, out, force):
 def score(model, data, out, force):
     """The log-density of every row of a table, as a further column log_prob, in nats.
 
+    A Parquet file is read and scored piece by piece: it may be larger than memory.
+
     \b
     tfp-flows score diamonds.keras other.csv --out scores.csv
     """
     check_table_place(out, force)
-    found, frame = load_table_model(model), read_table(data)
-    log_prob = found.log_prob(frame)
-    write_table(frame.assign(log_prob=log_prob), out)
-    click.echo(f"{len(frame)} rows: {mean_and_error(log_prob)}", err=True)
+    found, pieces, log_probs = load_table_model(model), read_pieces(data), []
+
+    def scored():
+        for piece in pieces:
+            log_probs.append(found.log_prob(piece))
+            yield piece.assign(log_prob=log_probs[-1])
+
+    write_table(scored(), out)
+    log_prob = np.concatenate(log_probs)
+    click.echo(f"{len(log_prob)} rows: {mean_and_error(log_prob)}", err=True)
 
 
 @click.command()

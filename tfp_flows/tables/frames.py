@@ -5,6 +5,7 @@ import pathlib
 import numpy as np
 
 MAX_COLUMNS = 1000
+PIECE_ROWS = 65_536
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # per second
 
 
@@ -56,12 +57,34 @@ def read(source):
     return frame
 
 
+def pieces(source):
+    """The frames that make up a table: of a Parquet file, which may be larger than memory, `PIECE_ROWS` rows each.
+
+    Anything else is one frame: what the columns of a CSV file are is known only from all of its rows. Rows of a file
+    keep their numbers.
+    """
+    path = pathlib.Path(source) if isinstance(source, (str, pathlib.Path)) else None
+    if path is None or not _is_parquet(path) or not path.is_file():
+        yield read(source)
+        return
+    from pyarrow import parquet
+
+    file, start = parquet.ParquetFile(path), 0
+    for batch in file.iter_batches(PIECE_ROWS) if file.metadata.num_rows else [file.read()]:
+        frame = read(batch)
+        yield frame.set_axis(range(start, start + len(frame)))
+        start += len(frame)
+
+
+def _is_parquet(path):
+    return bool({".parquet", ".pq"} & set(path.suffixes[-2:]))
+
+
 def _read_file(pd, path):
-    suffixes = path.suffixes[-2:]
     try:
-        if ".parquet" in suffixes or ".pq" in suffixes:
+        if _is_parquet(path):
             return pd.read_parquet(path)
-        if ".csv" not in suffixes:
+        if ".csv" not in path.suffixes[-2:]:
             raise ValueError(f"Expected a file of the kind .csv or .parquet. Received: {path}")
         frame = pd.read_csv(path)
     except pd.errors.EmptyDataError:
@@ -112,7 +135,7 @@ def numbers(series):
         if len(wrong):
             raise ValueError(
                 f"Expected numbers in the column {series.name!r}. "
-                f"Received: {_plain(series.iloc[wrong[0]])!r} in row {wrong[0]}{_more(wrong)}"
+                f"Received: {_plain(series.iloc[wrong[0]])!r} in row {series.index[wrong[0]]}{_more(wrong)}"
             )
         series = values
     if series.dtype.kind not in "biuf":
@@ -255,7 +278,7 @@ def refuse_values(series, column, rows):
             f'Expected no missing values in the column {column.name!r} (`missing` may be "drop" or "model"). '
             f"Received: {int(missing.sum())} missing"
         )
-    received = f"Received: {_plain(series.iloc[rows[0]])!r} in row {rows[0]}{_more(rows)}"
+    received = f"Received: {_plain(series.iloc[rows[0]])!r} in row {series.index[rows[0]]}{_more(rows)}"
     part = column.continuum
     if part is not None:
         ends = {"at least": part.low, "at most": part.high}

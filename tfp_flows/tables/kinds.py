@@ -119,12 +119,12 @@ def _number(series, kind, bounds, num_missing):
     """A column of numbers: atoms, a continuum, or both."""
     name, x = series.name, frames.numbers(series)
     if not np.isfinite(x).all():
-        row = np.flatnonzero(~np.isfinite(x))[0]
+        row = series.index[~np.isfinite(x)][0]
         raise ValueError(
             f"Expected finite numbers in the column {name!r}. Received: {np.count_nonzero(~np.isfinite(x))} infinite, "
             f"the first in row {row}"
         )
-    low, high = _checked_bounds(name, x, kind, bounds)
+    low, high = _checked_bounds(series, x, kind, bounds)
     is_integer = "int" in str(series.dtype).lower()
     step, decimals = 0.0, None
     if is_integer or kind not in ("unbounded", "positive"):
@@ -180,8 +180,9 @@ def _frequencies(counts):
     return tuple(count / sum(counts) for count in counts)
 
 
-def _checked_bounds(name, x, kind, bounds):
+def _checked_bounds(series, x, kind, bounds):
     """(low, high), each None for none, given or as the kind wants them."""
+    name = series.name
     low, high = bounds if bounds is not None else (None, None)
     low, high = (None if end is None or not np.isfinite(end) else float(end) for end in (low, high))
     if None not in (low, high) and low >= high:
@@ -203,10 +204,9 @@ def _checked_bounds(name, x, kind, bounds):
     if kind == "positive":
         wrong |= x <= low
     if wrong.any():
-        row = np.flatnonzero(wrong)[0]
         raise ValueError(
             f"Expected the column {name!r} {'above' if kind == 'positive' else 'within'} "
-            f"{low if kind == 'positive' else (low, high)}. Received: {x[row]:g} in row {row}"
+            f"{low if kind == 'positive' else (low, high)}. Received: {x[wrong][0]:g} in row {series.index[wrong][0]}"
         )
     return low, high
 
@@ -259,9 +259,10 @@ def _atoms(values, counts, kind, low, high, step, decimals):
 
 
 def _heaps(values, counts, step):
-    """Rounded values that are much more frequent than those in the five cells on either side; or all frequent ones.
+    """Rounded values that are twice as frequent as the third of the ten cells around, and more than by chance.
 
-    The latter of a column that is heaped: of whose rows a sixth would have to move for its counts to be smooth.
+    The third, since heaps have heaps beside them, and a smooth peak has frequent neighbours on both sides. In a column
+    that is heaped, of whose rows a sixth would have to move for its counts to be smooth, all frequent values.
     """
     rows = counts.sum()
     cells = np.round((values - values[0]) / step).astype(np.int64)
@@ -273,8 +274,11 @@ def _heaps(values, counts, step):
     moved = 0.5 * (np.abs(histogram - around) - np.sqrt(2 / math.pi * around)).sum() / rows
     if moved > 1 / 6:
         return _most_frequent(values, counts, counts >= max(10, 0.001 * rows))
-    others = (around * 11 - histogram)[cells] / 10
-    return _most_frequent(values, counts, (counts >= max(5, 0.01 * rows)) & (counts > 5 * others))
+    is_atom = counts >= max(10, 0.01 * rows)
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(histogram, 5, "reflect"), 11)[cells[is_atom]]
+    third = np.sort(np.delete(windows, 5, axis=1))[:, -3]
+    is_atom[is_atom] = counts[is_atom] > 2 * third + 4 * np.sqrt(third)
+    return _most_frequent(values, counts, is_atom)
 
 
 def _most_frequent(values, counts, is_atom):

@@ -184,15 +184,18 @@ class TableModel:
     def log_prob(self, frame: Table, batch_size: int = 4096) -> np.ndarray:
         """log p of every row, given its context columns if there are some, in nats and units of the table: `[n]`.
 
+        A Parquet file is read piece by piece, so that it may be larger than memory.
+
         Raises: ValueError for other columns, values that a column cannot have, and missing ones that are not modelled.
         """
-        rows, context, _ = self.schema.encode(frame)
-        rows, context = self._cast(rows), self._cast(context)
-        parts = [
-            self.flow_model.log_prob(rows[k : k + batch_size], None if context is None else context[k : k + batch_size])
-            for k in range(0, len(rows), batch_size)
-        ]
-        return np.concatenate([part.numpy() for part in parts])
+        parts = []
+        for piece in frames.pieces(frame):
+            rows, context, _ = self.schema.encode(piece)
+            rows, context = self._cast(rows), self._cast(context)
+            for k in range(0, len(rows), batch_size):
+                known = None if context is None else context[k : k + batch_size]
+                parts.append(self.flow_model.log_prob(rows[k : k + batch_size], known).numpy())
+        return np.concatenate(parts)
 
     def sample(self, n: int | Table, seed: int | None = None, batch_size: int = 4096) -> pandas.DataFrame:
         """A frame of n rows drawn from the model, or of one for every row of a table with the context columns.
