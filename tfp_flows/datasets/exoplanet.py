@@ -53,8 +53,8 @@ class Exoplanet:
     curved ridge, since the spectrum tells R from the other parameters within 1e-4 to 1e-3 of Jupiter's radius, and
     says far less of R alone. `coordinates` has x, in which it is neither narrow nor curved.
 
-    Shapes: θ, z and x `[..., 5]`, or 4 without clouds; spectra δ `[..., 100]`, and observations `[..., 101]`, which are δ
-    and s, in ppm.
+    Shapes: θ, z and x `[..., 5]`, or 4 without clouds; spectra δ `[..., 100]`, and observations `[..., 101]`, which are
+    δ and s, in ppm.
 
     Arguments:
       clouds: whether there are clouds.
@@ -141,8 +141,8 @@ class Exoplanet:
         """The bijector x -> z of coordinates in which the posterior for an observation is no narrow ridge.
 
         Forward: z_R = r(z, δ) + 0.005 x_R in place of x_R; the rest of z is that of x. Log-determinant log 0.005.
-        r is the z of the radius that fits best, given the other parameters. R shifts R(λ) in all channels alike, so that
-        it is the one for which the mean of R(λ), with weights 1 / noise², is as observed.
+        r is the z of the radius that fits best, given the other parameters. R shifts R(λ) in all channels alike, so
+        that it is the one for which the mean of R(λ), with weights 1 / noise², is as observed.
 
         Shapes: observations `[..., 101]`, x and z `[..., 5]` or 4, log-determinants `[...]`.
         """
