@@ -39,9 +39,9 @@ def make_embedding(showers, size=64, width=256):
 
 
 def make_position(num_layers, **given):
-    """p(position | sensors): a Gaussian with the mean and covariance of the sensors, whose shape splines bend.
+    """p(position | sensors): splines, and a Gaussian whose mean and covariance depend on the sensors as well.
 
-    The posterior is about ten times narrower than the prior. Splines alone would have it within one of their bins.
+    The posterior is about ten times narrower than the prior: without the Gaussian one bin of a spline would hold it.
     """
     splines = tff.flows.neural_spline_autoregressive(3, num_layers, activation="silu", standardize=False, **given)
     gaussian = tff.bijectors.TriangularAffine(3, activation="silu", **given)
