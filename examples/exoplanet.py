@@ -3,7 +3,9 @@
     python examples/exoplanet.py --output out
 
 Spectra of `tff.datasets.Exoplanet`, fresh for every batch and with noise of several levels, train two flows: one for
-planets with clouds and one for planets without. For an observation each gives draws of its posterior. Weighted by the
+planets with clouds and one for planets without. A spectrum tells the radius sharply, but only given the other
+parameters: the posterior is a narrow, curved ridge. So the flows learn the radius relative to the one that the other
+parameters and the spectrum make likely. For an observation each gives draws of its posterior. Weighted by the
 likelihood, which is known, the draws represent the exact posterior, and their mean weight is the evidence of the model,
 as in Gebhard et al. 2024 (arXiv 2410.21477). The ratio of two evidences is a Bayes factor. Beside them stand Markov
 chains by TFP, of annealed importance sampling, which has evidences too. Writes `exoplanet.png`.
@@ -31,7 +33,7 @@ TRUTH = np.array([0.55, 0.5, 1.1, 1.35, -3.0], np.float32)
 
 
 def make_model(planet, num_layers):
-    """p(z | features): splines, and a Gaussian whose mean and covariance depend on the features as well."""
+    """p(x | features): splines, and a Gaussian whose mean and covariance depend on the features as well."""
     layers = [keras.layers.Dense(128, "silu") for _ in range(3)]
     embedding = keras.Sequential([keras.Input([102]), *layers, keras.layers.Dense(64)])
     parts: dict = {"context_size": 64, "activation": "silu", "hidden_units": (128, 128), "seed": 0}
@@ -44,7 +46,7 @@ def make_model(planet, num_layers):
 def train(planet, num_layers, steps, seed):
     def simulate(seed, batch_size):
         observation, z = planet.draw(seed, batch_size)
-        return planet.features(observation), z
+        return planet.features(observation), planet.coordinates(observation).inverse(z)
 
     start, model = time.process_time(), make_model(planet, num_layers)
     model.compile(keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(2e-3, steps), global_clipnorm=5.0))
@@ -55,12 +57,23 @@ def train(planet, num_layers, steps, seed):
     return model
 
 
+def joint_log_prob(planet, x, observation):
+    """log p(δ, x | s): the posterior of x without its normalization, which is the evidence."""
+    coordinates = planet.coordinates(observation)
+    log_det = coordinates.forward_log_det_jacobian(x, event_ndims=1)
+    return planet.joint_log_prob(coordinates.forward(x), observation) + log_det
+
+
+def to_theta(planet, x, observation):
+    return planet.prior.bijector.forward(planet.coordinates(observation).forward(np.float32(x))).numpy()
+
+
 def weigh(planet, model, observation, draws):
-    """The flow's draws of z for one observation, with weights."""
+    """The flow's draws of x for one observation, with weights."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the Pareto shape is printed
         return tff.inference.importance_sample(
-            model, lambda z: planet.joint_log_prob(z, observation), draws, planet.features(observation), seed=1
+            model, lambda x: joint_log_prob(planet, x, observation), draws, planet.features(observation), seed=1
         )
 
 
@@ -73,11 +86,11 @@ def make_chains(planet, chains, steps):
 
     @tf.function(autograph=False)
     def run(observation, mean, scale):
-        to_z = tfb.Chain([tfb.Shift(mean), tfb.ScaleMatvecTriL(scale)])
+        to_x = tfb.Chain([tfb.Shift(mean), tfb.ScaleMatvecTriL(scale)])
 
         def target(w):
-            log_prob = tf.cast(planet.joint_log_prob(to_z.forward(w), observation), tf.float64)
-            return log_prob + to_z.forward_log_det_jacobian(w, 1)
+            log_prob = joint_log_prob(planet, tf.cast(to_x.forward(w), tf.float32), observation)
+            return tf.cast(log_prob, tf.float64) + to_x.forward_log_det_jacobian(w, 1)
 
         def kernel(log_prob):
             return tfp.mcmc.HamiltonianMonteCarlo(log_prob, np.float64(0.15), num_leapfrog_steps=4)
@@ -86,7 +99,7 @@ def make_chains(planet, chains, steps):
         w, log_weights, _ = tfp.mcmc.sample_annealed_importance_chain(
             steps, normal.log_prob, target, start, kernel, seed=(0, 2)
         )
-        return to_z.forward(w), log_weights
+        return to_x.forward(w), log_weights
 
     return run
 
@@ -122,8 +135,7 @@ def compare(planets, models, chains, observation, num_draws):
 def draw(path, planets, observation, found, annealed):
     """The posterior with clouds by chains and by the weighted flow, and the spectrum with what both models predict."""
     chains, flow = [
-        planets[0].prior.bijector.forward(np.float32(sample.resample(4000, seed=0))).numpy()
-        for sample in (annealed[0], found[0])
+        to_theta(planets[0], sample.resample(4000, seed=0), observation) for sample in (annealed[0], found[0])
     ]
     figure = tff.plotting.corner(chains, flow, planets[0].labels, names=("Markov chains", "flow, weighted"))
     corner.overplot_lines(figure, TRUTH, color="tab:gray")
@@ -131,7 +143,7 @@ def draw(path, planets, observation, found, annealed):
     wavelengths, spectrum = planets[0].wavelengths, observation[:100]
     axes.errorbar(wavelengths, spectrum, planets[0].noise(observation[100:]), fmt="k.", linewidth=0.5, markersize=3)
     for planet, sample, color, name in zip(planets, found, ("tab:orange", "tab:blue"), ("clouds", "none"), strict=True):
-        theta = planet.prior.bijector.forward(np.float32(sample.resample(500, seed=0)))
+        theta = to_theta(planet, sample.resample(500, seed=0), observation)
         band = np.quantile(planet.spectrum(theta), [0.025, 0.975], axis=0)
         axes.fill_between(wavelengths, *band, color=color, alpha=0.6, label=f"{name}, 95 %")
     axes.set(xlabel="wavelength [µm]", ylabel="transit depth [ppm]", xscale="log", xticks=[0.6, 1, 2, 3, 5])

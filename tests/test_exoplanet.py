@@ -95,6 +95,31 @@ def test_likelihood_and_prior(planet):
     np.testing.assert_allclose(many.mean(0), (low + high)[:size] / 2, atol=0.03)
 
 
+@pytest.mark.parametrize("planet", [CLOUDY, CLEAR], ids=["cloudy", "clear"])
+def test_coordinates_have_no_narrow_ridge(planet):
+    observation, z = planet.draw((1, 2), 500)
+    coordinates = planet.coordinates(observation)
+    with tf.GradientTape() as tape:
+        x = tf.constant(coordinates.inverse(z).numpy())
+        tape.watch(x)
+        again = coordinates.forward(x)
+    np.testing.assert_allclose(again, z, atol=1e-9)
+    _, log_det = np.linalg.slogdet(tape.batch_jacobian(again, x))
+    np.testing.assert_allclose(coordinates.forward_log_det_jacobian(x, event_ndims=1), log_det, atol=1e-9)
+
+    inside = np.abs(z[:, 3]) < 1.5  # towards the edges of the prior z stretches without bounds
+    assert 0.1 < np.median(np.abs(x.numpy()[inside, 3])) < 1
+
+    def log_likelihood(x_radius):
+        moved = np.concatenate([x[:, :3], np.full([500, 1], x_radius), x[:, 4:]], 1)
+        theta = planet.prior.bijector.forward(coordinates.forward(tf.constant(moved)))
+        return planet.log_likelihood(theta, observation).numpy()[inside]
+
+    # Whatever the other parameters are, the likelihood has its maximum near x_R = 0, and a width of about 1.
+    at_0, below, above = (log_likelihood(x_radius) for x_radius in (0.0, -4.0, 4.0))
+    assert np.all(at_0 > below) and np.all(at_0 > above)
+
+
 def test_shapes_pipelines_and_xla():
     planet = tff.datasets.Exoplanet()
     observation, z = next(iter(tff.datasets.simulator(planet.draw, batch_size=16, seed=0)))

@@ -25,6 +25,8 @@ BOLTZMANN_PER_HYDROGEN = 8250.0  # k_B / m_H
 GRAVITY = 10.0
 REFERENCE_PRESSURE = 100.0  # 1 mbar
 OXYGEN = 5e-4  # the mole fraction for the sun's metallicity
+# About the width in z that a spectrum leaves to the radius, given the other parameters.
+RADIUS_WIDTH = 0.005
 
 
 class Exoplanet:
@@ -47,10 +49,12 @@ class Exoplanet:
     The noise is normal, of the standard deviation s √((1 + (λ / 2 µm)²) / 2) in a channel, where s, its level at 2 µm,
     is known and for each observation another, log-uniform from 30 to 100 ppm.
 
-    Under its bijector the prior is a standard normal, θ = `prior.bijector.forward(z)`.
+    Under its bijector the prior is a standard normal, θ = `prior.bijector.forward(z)`. In z a posterior is a narrow,
+    curved ridge, since the spectrum tells R from the other parameters within 1e-4 to 1e-3 of Jupiter's radius, and
+    says far less of R alone. `coordinates` has x, in which it is neither narrow nor curved.
 
-    Shapes: θ and z `[..., 5]`, or 4 without clouds; spectra δ `[..., 100]`, and observations `[..., 101]`, which are δ
-    and s, in ppm.
+    Shapes: θ, z and x `[..., 5]`, or 4 without clouds; spectra δ `[..., 100]`, and observations `[..., 101]`, which are
+    δ and s, in ppm.
 
     Arguments:
       clouds: whether there are clouds.
@@ -132,6 +136,46 @@ class Exoplanet:
         spectrum, level = tf.split(as_vectors(observation, 101, self.dtype, "observation"), [100, 1], -1)
         mean = tf.reduce_mean(spectrum, -1, keepdims=True)
         return tf.concat([(spectrum - mean) / 100, (mean - 13_500) / 1500, tf.math.log(level / 50)], -1)
+
+    def coordinates(self, observation: Array) -> tfb.Bijector:
+        """The bijector x -> z of coordinates in which the posterior for an observation is no narrow ridge.
+
+        Forward: z_R = r(z, δ) + 0.005 x_R in place of x_R; the rest of z is that of x. Log-determinant log 0.005.
+        r is the z of the radius that fits best, given the other parameters. R shifts R(λ) in all channels alike, so
+        that it is the one for which the mean of R(λ), with weights 1 / noise², is as observed.
+
+        Shapes: observations `[..., 101]`, x and z `[..., 5]` or 4, log-determinants `[...]`.
+        """
+
+        def forward(x):
+            return self._with_radius(x, self._likely_radius(x, observation) + RADIUS_WIDTH * x[..., 3:4])
+
+        def inverse(z):
+            return self._with_radius(z, (z[..., 3:4] - self._likely_radius(z, observation)) / RADIUS_WIDTH)
+
+        return tfb.Inline(
+            forward_fn=forward,
+            inverse_fn=inverse,
+            forward_log_det_jacobian_fn=lambda x: tf.fill(tf.shape(x)[:-1], tf.constant(np.log(RADIUS_WIDTH), x.dtype)),
+            forward_min_event_ndims=1,
+            name="coordinates",
+        )
+
+    def _likely_radius(self, z, observation):
+        """The z of the radius that fits best, given the other parameters, `[..., 1]`."""
+        observed = as_vectors(observation, 101, self.dtype, "observation")[..., :100]
+        predicted = self.spectrum(self.prior.bijector.forward(self._with_radius(z, tf.zeros_like(z[..., 3:4]))))
+        weights = 1 / (1 + (WAVELENGTHS / 2) ** 2)
+        away = tf.sqrt(tf.maximum(observed, 0)) - tf.sqrt(predicted)  # R(λ) / R_*, in thousandths
+        shift = 1e-3 * STAR_RADIUS / JUPITER_RADIUS * tf.reduce_sum(away * (weights / weights.sum()), -1, keepdims=True)
+        # An observation that no radius of the prior explains has z at its edge, not beyond.
+        quantile = tf.clip_by_value(0.5 + shift / (HIGH[3] - LOW[3]), 0.003, 0.997)
+        return self.prior.distribution.distribution.quantile(quantile)
+
+    def _with_radius(self, z, radius):
+        batch_shape = tf.broadcast_dynamic_shape(tf.shape(z)[:-1], tf.shape(radius)[:-1])
+        z = tf.broadcast_to(z, tf.concat([batch_shape, [self.size]], 0))
+        return tf.concat([z[..., :3], tf.broadcast_to(radius, tf.shape(z[..., :1])), z[..., 4:]], -1)
 
     def log_likelihood(self, theta: Array, observation: Array) -> tf.Tensor:
         """log p(δ|θ, s), in nats: θ and observations of batch shapes that broadcast."""
