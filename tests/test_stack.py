@@ -178,6 +178,28 @@ def test_one_turn_is_compiled_whatever_their_number():
     assert size(12) == size(3)
 
 
+@pytest.mark.parametrize("name", ["RealNVP", "MAF, three orders"])
+def test_the_gradient_evaluates_no_matrix_product_again(name):
+    stack, _ = stack_and_chain(name)
+
+    def products(function):
+        spec = tf.TensorSpec([None, 4], "float64"), tf.TensorSpec([None, 2], "float64")
+        graph = in_graph(function).get_concrete_function(*spec[: 2 if stack.context_size else 1]).graph
+        nodes = [node for f in graph.as_graph_def().library.function for node in f.node_def]
+        return sum(node.op == "MatMul" for node in nodes)
+
+    def log_det(x, context=None):
+        return stack.inverse_log_det_jacobian(x, **context_arguments(stack, context))
+
+    def gradient(x, context=None):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(log_det(x, context))
+        return tape.gradient(loss, stack._stacked, unconnected_gradients="zero")
+
+    assert products(log_det) > 0
+    assert products(gradient) <= 3 * products(log_det)  # forth; and back by what is multiplied, and by the matrix
+
+
 def test_the_variables_are_stacked_and_counted_once():
     stack, chain = stack_and_chain("RealNVP")
     assert {variable.shape[0] for variable in stack.variables} == {2}

@@ -1,14 +1,19 @@
 """One step after another with other weights each time, compiled once; and its gradient, compiled once."""
 
+import functools
+
 import tensorflow as tf
+
+from tfp_flows._math.products import recorded, replayed
 
 
 def scan(step_at, length, weights, x, zero, shared=(), reverse=False):
     """The result of steps that follow one another, each with weights of its own, and the sum of their log-dets.
 
     x_{k+1}, d_k = f(x_k; w_k, s) for k = 0 ... L - 1; the results are x_L and Σ d_k. In a graph that is a loop, and so
-    is the gradient: the loop forth keeps the x_k alone, and the loop back evaluates f once more for its derivatives. So
-    f is compiled twice, whatever L. Second derivatives, and those beyond, are those of L steps written out.
+    is the gradient: the loop forth keeps the x_k and the values of `products.product`, and the loop back evaluates what
+    else is in f once more for its derivatives. So f is compiled twice, whatever L. Second derivatives, and those
+    beyond, are those of L steps written out.
 
     Arguments:
       step_at: takes k, an integer or in a loop a tensor, and w_k, and gives a context manager, of which comes f as a
@@ -45,19 +50,28 @@ def scan(step_at, length, weights, x, zero, shared=(), reverse=False):
     def nth(i):
         return length - 1 - i if reverse else i
 
+    @functools.partial(tf.function, autograph=False)
+    def step_and_products(k, x, shared, w):
+        with step_at(k, w) as step, recorded() as products:
+            return *step(x, *shared), products
+
     @tf.custom_gradient
     def steps(*inputs):
         x, shared, weights = split(inputs)
+        # Traced before the loop, which has to know how many products it keeps.
+        example = (tf.constant(0), x, shared, [w[0] for w in weights])
+        f = step_and_products.get_concrete_function(*example)
 
         def forth(i, x, total, kept):
             k = nth(i)
-            with step_at(k, [w[k] for w in weights]) as step:
-                y, log_det = step(x, *shared)
-            return tf.ensure_shape(y, x.shape), tf.ensure_shape(total + log_det, zero.shape), kept.write(k, x)
+            y, log_det, products = f(k, x, shared, [w[k] for w in weights])
+            kept = [array.write(k, part) for array, part in zip(kept, [x, *products], strict=True)]
+            return tf.ensure_shape(y, x.shape), tf.ensure_shape(total + log_det, zero.shape), kept
 
-        kept = tf.TensorArray(x.dtype, length, element_shape=x.shape)
+        parts = [x, *f.structured_outputs[2]]
+        kept = [tf.TensorArray(part.dtype, length, element_shape=part.shape) for part in parts]
         y, total, kept = loop(forth, x, zero, kept)
-        kept = kept.stack()
+        kept = [array.stack() for array in kept]
         return (y, total), lambda y_bar, total_bar: derivatives(kept, y_bar, total_bar, *inputs)
 
     def derivatives(kept, *bars_and_inputs):
@@ -69,11 +83,12 @@ def scan(step_at, length, weights, x, zero, shared=(), reverse=False):
 
             def back(i, x_bar, shared_bars, weight_bars):
                 k = nth(length - 1 - i)
-                x, w = kept[k], [w[k] for w in weights]
+                (x, *products), w = [array[k] for array in kept], [w[k] for w in weights]
                 with step_at(k, w) as step:
                     with tf.GradientTape() as tape:
                         tape.watch([x, shared, w])
-                        y, log_det = step(x, *shared)
+                        with replayed(products):
+                            y, log_det = step(x, *shared)
                         log_det = tf.broadcast_to(log_det, tf.shape(total_bar))
                     x_bar, own, w_bars = tape.gradient(
                         (y, log_det), (x, shared, w), (x_bar, total_bar), unconnected_gradients="zero"

@@ -42,7 +42,8 @@ class Stack(Bijector):
 
     Inverse: z = f_L⁻¹(... f_1⁻¹(x)), where turn 1 is next to the data. Forward: x = f_1(... f_L(z)).
     The log-determinants are the sums of the turns'. Each direction costs what it costs in a `tfb.Chain`; the gradient
-    evaluates every layer once more, since the loop keeps no more than what each turn begins with.
+    evaluates once more what is not a matrix product of a conditioner, since the loop keeps no more than those and what
+    each turn begins with.
 
     A weight of the layers becomes a variable `[L, ...]`, which starts from theirs. What else they differ in, orders and
     permutations, is data of the turn.

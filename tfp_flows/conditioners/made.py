@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_hidden_units, check_positive_integers, draw_seed, split_seed
+from tfp_flows._math.products import product
 from tfp_flows._types import Activation, Array
 from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import gated
@@ -262,8 +263,8 @@ class MADE(keras.layers.Layer):
             ]
 
             def linear(k, u, kernels=kernels):
-                product = tf.tensordot(self.rounded(k, u), self.rounded(k, kernels[k]), 1)
-                return self.after_product(k, product, weights.biases[k], self.context_term(weights, k, context))
+                value = product(self.rounded(k, u), self.rounded(k, kernels[k]))
+                return self.after_product(k, value, weights.biases[k], self.context_term(weights, k, context))
 
             outputs.append(self.network(x, linear))
         return outputs[0] if self.num_masks == 1 else tf.add_n(outputs) / self.num_masks
@@ -284,7 +285,7 @@ class MADE(keras.layers.Layer):
         """Vₖ c, plus vₖ if gated; None where no context enters."""
         if k >= len(weights.context_kernels):
             return None
-        term = tf.tensordot(context, weights.context_kernels[k], 1)
+        term = product(context, weights.context_kernels[k])
         return term + weights.context_biases[k] if weights.context_biases else term
 
     def rounded(self, k: int, array: tf.Tensor) -> tf.Tensor:

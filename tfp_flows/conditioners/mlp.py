@@ -10,9 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from tfp_flows._arguments import check_context_size, check_fraction, check_positive_integers, draw_seed, split_seed
+from tfp_flows._math.products import product
 from tfp_flows._types import Activation, Array
 from tfp_flows.conditioners._initializers import hidden_bias, hidden_kernel
 from tfp_flows.context.joining import check_context_mode, gated
+
+
+class Dense(keras.layers.Dense):
+    """A dense layer whose matrix product the gradient of a `tff.bijectors.Stack` need not evaluate again."""
+
+    def call(self, inputs):
+        value = product(inputs, tf.convert_to_tensor(self.kernel))
+        return value if self.bias is None else value + self.bias
 
 
 class _DenseConditioner(keras.layers.Layer):
@@ -73,7 +82,7 @@ class _DenseConditioner(keras.layers.Layer):
             kernel_seed, bias_seed = split_seed(seed, 2)
             options["kernel_initializer"] = hidden_kernel(kernel_seed)
             options.setdefault("bias_initializer", hidden_bias(input_size, bias_seed))
-        layer = keras.layers.Dense(units, name=name, **options)
+        layer = Dense(units, name=name, **options)
         layer.build((None, input_size))
         return layer
 

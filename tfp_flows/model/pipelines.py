@@ -26,6 +26,7 @@ def training_batches(parts, batch_size, shuffle=True):
     with tf.device("CPU"):
         epoch = tf.Variable(0, trainable=False, dtype=tf.int32)
 
+    @tf.autograph.experimental.do_not_convert  # which takes as long as a few steps
     def batches_of_rows(_):
         order = tf.range(rows)
         if shuffle:
@@ -34,9 +35,13 @@ def training_batches(parts, batch_size, shuffle=True):
         order = tf.concat([order, order[: steps * size - rows]], 0)
         return tf.data.Dataset.from_tensor_slices(tf.reshape(order, [steps, size]))
 
+    @tf.autograph.experimental.do_not_convert
+    def gathered(order):
+        return tf.nest.map_structure(lambda part: tf.gather(part, order), parts)
+
     batches = tf.data.Dataset.from_tensors(0).flat_map(batches_of_rows)
     batches = batches.apply(tf.data.experimental.assert_cardinality(steps))
-    batches = batches.map(lambda order: tf.nest.map_structure(lambda part: tf.gather(part, order), parts))
+    batches = batches.map(gathered)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
