@@ -3,6 +3,7 @@
 import contextlib
 import contextvars
 
+import keras
 import tensorflow as tf
 
 _through = contextvars.ContextVar("through", default=None)
@@ -53,7 +54,7 @@ def _set(through):
 
 
 def _product(u, kernel):
-    return tf.tensordot(u, kernel, 1)
+    return keras.ops.matmul(u, kernel)
 
 
 @tf.custom_gradient
