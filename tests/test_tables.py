@@ -315,6 +315,14 @@ def test_absent_numbers_do_not_matter():
     np.testing.assert_array_equal(distribution.log_prob(rows), distribution.log_prob(moved))
 
 
+@pytest.mark.parametrize("options, bound", [({}, 5.0), ({"bound": 4.0}, 4.0)])
+@pytest.mark.parametrize("flow", ["neural_spline_autoregressive", "neural_spline_coupling"])
+def test_splines_reach_into_the_tails_of_columns(flow, options, bound):
+    model = small(table()[["price", "far"]], flow=flow, **options)
+    parts = model.flow_model.distribution.submodules
+    assert {part.transformer.bound for part in parts if hasattr(part, "transformer")} == {bound}
+
+
 def test_units():
     """A column in other units has a density in those."""
     frame = table()[["size"]]

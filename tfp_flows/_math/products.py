@@ -9,10 +9,10 @@ import tensorflow as tf
 _through = contextvars.ContextVar("through", default=None)
 
 
-def product(u, kernel):
+def product(u, kernel, multiply=keras.ops.matmul):
     """u W: `[..., a]` times `[a, b]`; inside `recorded` it is noted, inside `replayed` its value is a noted one."""
     through = _through.get()
-    return _product(u, kernel) if through is None else through(u, kernel)
+    return multiply(u, kernel) if through is None else through(u, kernel, multiply)
 
 
 @contextlib.contextmanager
@@ -20,8 +20,8 @@ def recorded():
     """Gives a list, to which every product inside adds its value."""
     values, graph = [], tf.compat.v1.get_default_graph()
 
-    def note(u, kernel):
-        value = _product(u, kernel)
+    def note(u, kernel, multiply):
+        value = multiply(u, kernel)
         if tf.compat.v1.get_default_graph() is graph:  # not in a loop's body, whose values do not leave it
             values.append(value)
         return value
@@ -35,9 +35,9 @@ def replayed(values):
     """Products inside take their values, in the order in which they were noted; derivatives are as ever."""
     values, graph = iter(values), tf.compat.v1.get_default_graph()
 
-    def replay(u, kernel):
+    def replay(u, kernel, multiply):
         if tf.compat.v1.get_default_graph() is not graph:
-            return _product(u, kernel)
+            return multiply(u, kernel)
         return _with_value(next(values), u, kernel)
 
     with _set(replay):
@@ -51,10 +51,6 @@ def _set(through):
         yield
     finally:
         _through.reset(token)
-
-
-def _product(u, kernel):
-    return keras.ops.matmul(u, kernel)
 
 
 @tf.custom_gradient

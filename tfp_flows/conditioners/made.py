@@ -263,7 +263,7 @@ class MADE(keras.layers.Layer):
             ]
 
             def linear(k, u, kernels=kernels):
-                value = product(self.rounded(k, u), self.rounded(k, kernels[k]))
+                value = product(self.rounded(k, u), self.rounded(k, kernels[k]), _multiply)
                 return self.after_product(k, value, weights.biases[k], self.context_term(weights, k, context))
 
             outputs.append(self.network(x, linear))
@@ -285,7 +285,7 @@ class MADE(keras.layers.Layer):
         """Vₖ c, plus vₖ if gated; None where no context enters."""
         if k >= len(weights.context_kernels):
             return None
-        term = product(context, weights.context_kernels[k])
+        term = product(context, weights.context_kernels[k], _multiply)
         return term + weights.context_biases[k] if weights.context_biases else term
 
     def rounded(self, k: int, array: tf.Tensor) -> tf.Tensor:
@@ -329,6 +329,11 @@ class MADE(keras.layers.Layer):
             "seed": self.seed,
             "drawn_masks": self.drawn_masks,
         }
+
+
+def _multiply(u, kernel):
+    # As `tf.matmul`, in a plain graph, TensorFlow 2.21 fails to fuse it with what follows, and says so at length.
+    return tf.tensordot(u, kernel, 1)
 
 
 def _checked_order(order, event_size):

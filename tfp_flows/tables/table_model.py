@@ -96,7 +96,8 @@ class TableModel:
           hidden_units: of all networks; None for two layers of 64 units, or more for many columns.
           dtype: of the densities; values are brought near to zero in float64 before.
           seed: an integer that fixes every weight; drawn if None.
-          **options: of the flow, where a column needs it: `num_layers` and the like.
+          **options: of the flow, where a column needs it: `num_layers` and the like. The `bound` of splines is 5.0
+            unless it is given.
 
         Raises: ValueError or TypeError that names the column, for what no model can be made of.
         """
@@ -290,7 +291,9 @@ def _rows(schema, flow, hidden_units, dtype, seed, options):
     if not callable(make):
         raise ValueError(f"Expected `flow` to be the name of a function of `tff.flows`. Received: flow={flow!r}")
     if layout.numbers:
-        options = {**shared, **options, "standardize": False}
+        # Columns have longer tails than the events that the default of the splines serves best.
+        wide = {"bound": 5.0} if flow in ("neural_spline_coupling", "neural_spline_autoregressive") else {}
+        options = {**shared, **wide, **options, "standardize": False}
         parts["flow"] = make(len(layout.numbers), context_size=size, seed=seeds[2], **options)
         size += len(layout.numbers)
     if layout.partial:
