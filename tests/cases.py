@@ -313,6 +313,9 @@ CASES = {
     "TriangularAffine, context": Case(
         lambda dtype, seed: bijectors.TriangularAffine(3, context_size=2, dtype=dtype, seed=seed), 3, 2
     ),
+    "LinearRegression": Case(
+        lambda dtype, seed: bijectors.LinearRegression(3, context_size=2, dtype=dtype, seed=seed), 3, 2
+    ),
     "Householder": Case(lambda dtype, seed: bijectors.Householder(5, dtype=dtype, seed=seed), 5),
     "Householder, odd number": Case(
         lambda dtype, seed: bijectors.Householder(2, num_reflections=3, dtype=dtype, seed=seed),

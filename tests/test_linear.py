@@ -127,3 +127,57 @@ def test_moments_and_entropy_of_affine_flows(make):
         np.testing.assert_allclose(flow.entropy(), entropy, rtol=1e-10)
     assert not make(3, context_size=2, seed=1).is_constant_jacobian
     assert not tff.flows.nice(3).bijector.is_constant_jacobian
+
+
+def linear_data(num_rows, num_features, noise=0.1, seed=0):
+    """x [n, 3] linear in contexts [n, C], with correlated noise."""
+    random = np.random.default_rng(seed)
+    context = random.normal(size=[num_rows, num_features]) + 5
+    x = 2 * context[:, :3] + noise * random.normal(size=[num_rows, 3]) @ [[1, 1, 0], [0, 1, 0], [0, 0, 3]]
+    return x, context
+
+
+def test_linear_regression_is_least_squares_where_data_are_many():
+    x, context = linear_data(2000, 4)
+    regression = bijectors.LinearRegression(3, context_size=4, dtype="float64")
+    assert not regression.is_adapted
+    regression.adapt(x, context)
+    assert regression.is_adapted
+    design = np.concatenate([context, np.ones([2000, 1])], 1)
+    expected, *_ = np.linalg.lstsq(design, x, rcond=None)
+    np.testing.assert_allclose(regression.coefficients, expected[:-1], atol=1e-4)
+    mean = regression.forward(tf.zeros([2000, 3], "float64"), context=context)
+    np.testing.assert_allclose(mean, design @ expected, atol=1e-4)
+    z = regression.inverse(x, context=context).numpy()
+    np.testing.assert_allclose(np.cov(z.T), np.eye(3), atol=0.02)
+
+
+@pytest.mark.parametrize("num_features", [40, 55, 200])
+def test_linear_regression_of_few_data_does_not_believe_its_own_residuals(num_features):
+    x, context = linear_data(60, num_features)
+    regression = bijectors.LinearRegression(3, context_size=num_features, dtype="float64")
+    regression.adapt(x, context)
+    x, context = linear_data(2000, num_features, seed=1)
+    z = regression.inverse(x, context=context).numpy()
+    assert np.all(z.std(0) < 2)  # residuals of least squares in the data themselves would give far more
+
+
+def test_linear_regression_of_what_is_known_exactly_or_constant():
+    _, context = linear_data(50, 3)
+    for x in (np.ones([50, 3]), context):
+        regression = bijectors.LinearRegression(3, context_size=3)
+        regression.adapt(x, np.concatenate([context[:, :2], np.ones([50, 1])], 1))
+        z = regression.inverse(tf.cast(x, tf.float32), context=tf.ones([50, 3]))
+        assert (
+            np.isfinite(z).all() and np.isfinite(regression.inverse_log_det_jacobian(z, context=tf.ones([50, 3]))).all()
+        )
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_linear_regression_refuses_what_it_cannot_take(rows):
+    with pytest.raises(ValueError, match="Received: context_size=0"):
+        bijectors.LinearRegression(3)
+    regression = bijectors.LinearRegression(1, context_size=1)
+    with pytest.raises(ValueError, match="Received: .* rows"):
+        regression.adapt(np.full([rows, 1], np.nan if rows > 1 else 0.0), np.ones([rows, 1]))
+    assert not regression.is_adapted

@@ -157,6 +157,22 @@ def test_the_posterior_of_a_linear_gaussian_problem():
     assert np.mean(exact - model.log_prob(theta, x)) < 0.03
 
 
+def test_what_is_linear_is_known_before_the_first_step():
+    problem = tff.datasets.LinearGaussian(num_parameters=2, num_observables=3, seed=0)
+    x, theta = problem.sample(500, seed=1)
+    prior = tfd.MultivariateNormalDiag(tf.zeros([2]))
+    arguments = {"num_layers": 2, "hidden_units": (8,), "epochs": 1, "learning_rate": 1e-9, "seed": 0}
+    model, without = (
+        tff.inference.posterior(prior, (theta, x * [1, 100, 1] + [0, 0, 9]), regression=regression, **arguments)
+        for regression in (True, False)
+    )
+    x, theta = problem.sample(1000, seed=2)
+    exact = problem.posterior(x).log_prob(theta.astype(np.float64)).numpy()
+    context = x * np.float32([1, 100, 1]) + np.float32([0, 0, 9])
+    assert np.mean(exact - model.log_prob(theta, context)) < 0.03
+    assert np.mean(exact - without.log_prob(theta, context)) > 0.3
+
+
 def test_an_ensemble_is_a_mixture_and_is_saved(tmp_path):
     embedding = keras.Sequential([keras.Input((2, 1)), keras.layers.Flatten(), keras.layers.Dense(3)])
     model = tff.inference.posterior(

@@ -12,6 +12,7 @@ from tfp_flows.bijectors.gaussianization import Gaussianization
 from tfp_flows.bijectors.image_coupling import ImageCoupling
 from tfp_flows.bijectors.invertible_convolution import InvertibleConvolution
 from tfp_flows.bijectors.linear import Householder, LULinear, TriangularAffine
+from tfp_flows.bijectors.linear_regression import LinearRegression
 from tfp_flows.bijectors.multi_scale import MultiScale
 from tfp_flows.bijectors.permutation import Permutation
 from tfp_flows.bijectors.planar import Planar
@@ -41,6 +42,7 @@ __all__ = [
     "IAF",
     "ImageCoupling",
     "InvertibleConvolution",
+    "LinearRegression",
     "LULinear",
     "MAF",
     "MaskedAutoregressive",

@@ -18,7 +18,7 @@ from tensorflow_probability import distributions as tfd
 from tfp_flows import flows
 from tfp_flows._arguments import check_positive_integers, draw_seed, random_generator, split_seed
 from tfp_flows._types import Array, Structure
-from tfp_flows.bijectors import Support
+from tfp_flows.bijectors import LinearRegression, StandardizedContext, Support
 from tfp_flows.distributions import Flow
 from tfp_flows.inference._truncated import highest_density_region, truncated_sample
 from tfp_flows.model import FlowModel
@@ -31,6 +31,7 @@ def posterior(
     *,
     flow: str | Callable[..., tfd.Distribution] = "neural_spline_coupling",
     embedding: keras.layers.Layer | None = None,
+    regression: bool = True,
     ensemble: int = 1,
     observation: Structure | None = None,
     rounds: int = 1,
@@ -48,8 +49,9 @@ def posterior(
 
     The flow maximizes E[log q(θ|x)] over θ ~ p(θ), x ~ p(x|θ), whose maximum is q(θ|x) = p(θ|x), for all x at once. It
     ends in a `tff.bijectors.Support` of the prior, so that no draw leaves it; behind it parameters, and observations,
-    are standardized. Training stops when the likelihood of held-out simulations has stopped to rise, and goes back to
-    the best weights.
+    are standardized. Next to the base stands a linear regression on the observations, which starts from least squares:
+    what is linear is known before the first step. Training stops when the likelihood of held-out simulations has
+    stopped to rise, and goes back to the best weights.
 
     With `rounds` the posterior is for one observation x₀. The first round simulates draws from the prior; every other
     one draws from the prior truncated to the region of highest density, with all but 1e-4 of its mass, of the last
@@ -68,6 +70,7 @@ def posterior(
         or `embedding`, `dtype`, `seed` and `options`, that gives a distribution made by a bijector.
       embedding: a Keras layer that compresses x, trained with the flow: see `tff.bijectors.Embedded`. Other members of
         an ensemble get copies of it with weights of their own.
+      regression: whether a `tff.bijectors.LinearRegression` stands next to the base, where there is no `embedding`.
       ensemble: how many flows to train; q is their mixture, which is smoother than each.
       observation: x₀, `[C]`, where there are several rounds.
       rounds: how many rounds of simulation and training.
@@ -117,6 +120,7 @@ def posterior(
         flow=flow,
         options=options,
         embedding=embedding,
+        regression=regression,
         ensemble=ensemble,
         validation_split=validation_split,
         epochs=epochs,
@@ -158,13 +162,13 @@ def posterior(
     return model
 
 
-def _trained(support, theta, x, *, flow, options, embedding, ensemble, seed, **fit_arguments):
+def _trained(support, theta, x, *, flow, options, embedding, regression, ensemble, seed, **fit_arguments):
     """A posterior trained on simulations: one flow, or the mixture of several."""
     members = []
     for k, member_seed in enumerate(split_seed(seed, ensemble)):
         with _python_seed(member_seed):
             own_embedding = embedding if k == 0 else _renewed(embedding)
-            model = FlowModel(_flow(support, flow, x, own_embedding, member_seed, options))
+            model = FlowModel(_flow(support, flow, x, own_embedding, regression, member_seed, options))
             _fit(model, theta, x, seed=member_seed, **fit_arguments)
         members.append(model.distribution)
     if ensemble == 1:
@@ -172,7 +176,7 @@ def _trained(support, theta, x, *, flow, options, embedding, ensemble, seed, **f
     return FlowModel(tfd.Mixture(tfd.Categorical(tf.zeros([ensemble], support.dtype)), members))
 
 
-def _flow(support, flow, x, embedding, seed, options):
+def _flow(support, flow, x, embedding, regression, seed, options):
     """A flow whose draws lie in the support of the prior."""
     make = getattr(flows, flow, None) if isinstance(flow, str) else flow
     if not callable(make):
@@ -185,7 +189,11 @@ def _flow(support, flow, x, embedding, seed, options):
         shapes = tf.nest.map_structure(np.shape, x)
         raise ValueError(f"Expected x as `[n, C]`, as there is no embedding. Received: x of shape {shapes}")
     made = make(support.base_shape[0], dtype=support.dtype, seed=seed, **options)
-    return Flow(made.distribution, tfb.Chain([support, made.bijector]))
+    layers = [support, made.bijector]
+    if regression and embedding is None:
+        linear = LinearRegression(made.distribution.event_shape[0], context_size=x.shape[1], dtype=support.dtype)
+        layers.append(StandardizedContext(linear, name="regression"))
+    return Flow(made.distribution, tfb.Chain(layers))
 
 
 def _fit(model, theta, x, *, validation_split, epochs, patience, batch_size, learning_rate, seed, verbose):
