@@ -1,6 +1,7 @@
 """TFP's own bijectors with networks of tf_keras, in the loop that TFP's examples have."""
 
 import functools
+import types
 
 import tensorflow as tf
 import tf_keras
@@ -10,6 +11,8 @@ from tensorflow_probability import bijectors as tfb
 from tensorflow_probability import distributions as tfd
 from tensorflow_probability import math as tfm
 from tensorflow_probability.python.bijectors.ffjord import trace_jacobian_exact
+
+import tfp_flows as tff
 
 
 def jobs(make, case, mode):
@@ -115,16 +118,16 @@ def affine_autoregressive(case):
 
 
 def continuous(case):
-    """FFJORD with the exact trace."""
-    layers = [tf_keras.layers.Dense(units, "tanh") for units in case.hidden_units]
-    network = tf_keras.Sequential([*layers, tf_keras.layers.Dense(case.event_size)])
+    """FFJORD with the exact trace and the network of tfp_flows, since steps depend on how the time enters it."""
+    network = tff.conditioners.Velocity(case.event_size, case.hidden_units, activation="tanh", seed=0)
 
     def velocity(t, z):
-        return network(tf.concat([z, tf.broadcast_to(tf.cast(t, z.dtype), [tf.shape(z)[0], 1])], -1))
+        return network(z, tf.reshape(tf.cast(t, z.dtype), [1, 1]))
 
     solver = tfm.ode.DormandPrince(rtol=1e-5, atol=1e-5)
     bijector = tfb.FFJORD(velocity, ode_solve_fn=solver.solve, trace_augmentation_fn=trace_jacobian_exact)
-    return [network], lambda context: bijector
+    variables = [variable.value for variable in network.trainable_variables]  # of Keras 3
+    return [types.SimpleNamespace(trainable_variables=variables)], lambda context: bijector
 
 
 def glow(case):
