@@ -1,10 +1,12 @@
 """A continuous flow beside TFP's FFJORD with the same network, and by flow matching beside likelihood.
 
 python benchmarks/continuous.py            # times and errors
+python benchmarks/continuous.py --precision            # the time that an error takes, for tolerances of 1e-3 to 1e-6
 python benchmarks/continuous.py --train --objectives matching likelihood   # three problems, both in the same time
 """
 
 import argparse
+import itertools
 import os
 import time
 
@@ -44,13 +46,13 @@ def ours(event_size, hidden_units, dtype="float32", rtol=TOLERANCE, atol=TOLERAN
     return flow
 
 
-def of_tfp(event_size, velocity):
+def of_tfp(event_size, velocity, tolerance=TOLERANCE):
     """TFP's FFJORD with the network of a bijector of ours."""
 
     def field(t, z):
         return velocity(z, tf.reshape(tf.cast(t, z.dtype), [1, 1]))
 
-    solver = tfm.ode.DormandPrince(rtol=TOLERANCE, atol=TOLERANCE)
+    solver = tfm.ode.DormandPrince(rtol=tolerance, atol=tolerance)
     bijector = tfb.FFJORD(field, ode_solve_fn=solver.solve, trace_augmentation_fn=trace_jacobian_exact)
     base = tfd.Independent(tfd.Normal(tf.zeros([event_size]), 1.0), 1)
     return tfd.TransformedDistribution(base, bijector)
@@ -76,9 +78,7 @@ def times(event_size, hidden_units, repeats):
     flow = ours(event_size, hidden_units)
     velocity = flow.bijector.bijectors[0].velocity
     x = tf.constant(np.random.default_rng(1).normal(size=(BATCH, event_size)), tf.float32)
-    exact = ours(event_size, hidden_units, "float64", 1e-10, 1e-10, max_steps=2000)
-    for variable, value in zip(exact.trainable_variables, flow.trainable_variables, strict=True):
-        variable.assign(tf.cast(value, tf.float64))
+    exact = in_float64(flow, event_size, hidden_units)
     reference = operations(exact, exact.trainable_variables, False)
     log_prob = reference["density"](tf.cast(x, tf.float64)).numpy()
     gradient = flat(reference["training step"](tf.cast(x, tf.float64)))
@@ -113,6 +113,39 @@ def times(event_size, hidden_units, repeats):
                 tf.nest.flatten(result)[-1].numpy()
                 least[name] = min(least[name], time.perf_counter() - start)
         print(operation, {name: f"{1e3 * seconds:.2f} ms" for name, seconds in least.items()}, flush=True)
+
+
+def in_float64(flow, event_size, hidden_units):
+    """The same flow, solved at a tolerance of 1e-10."""
+    exact = ours(event_size, hidden_units, "float64", 1e-10, 1e-10, max_steps=2000)
+    for variable, value in zip(exact.trainable_variables, flow.trainable_variables, strict=True):
+        variable.assign(tf.cast(value, tf.float64))
+    return exact
+
+
+def precision(event_size, hidden_units, rows, repeats):
+    """Prints the errors of log p over so many rows, and the processor time, for every solver and tolerance."""
+    flow = ours(event_size, hidden_units)
+    velocity = flow.bijector.bijectors[0].velocity
+    x = tf.constant(np.random.default_rng(1).normal(size=(rows, event_size)), tf.float32)
+    exact = in_float64(flow, event_size, hidden_units).log_prob(tf.cast(x, tf.float64)).numpy()
+    functions = {}
+    for tolerance in (1e-3, 1e-4, 1e-5, 1e-6):
+        solved = tff.flows.with_solver(flow, rtol=tolerance, atol=tolerance)
+        candidates = {"tfp_flows": solved, "TFP": of_tfp(event_size, velocity, tolerance)}
+        for (name, distribution), jit_compile in itertools.product(candidates.items(), (False, True)):
+            key = f"{name}, {'XLA' if jit_compile else 'graph'}", tolerance
+            functions[key] = operations(distribution, [], jit_compile)["density"]
+    errors = {key: np.abs(function(x).numpy() - exact) for key, function in functions.items()}
+    least = dict.fromkeys(functions, np.inf)
+    for _ in range(repeats):
+        for key, function in functions.items():
+            start = time.process_time()
+            function(x).numpy()
+            least[key] = min(least[key], time.process_time() - start)
+    for key in sorted(functions):
+        error = f"{errors[key].max():.1e} at most, {np.sqrt(np.mean(errors[key] ** 2)):.1e} in the root mean square"
+        print(f"{key[0]:16} {key[1]:.0e}: log p off by {error}; {1e3 * least[key]:.1f} ms", flush=True)
 
 
 def flat(gradients):
@@ -158,6 +191,8 @@ def main():
     parser.add_argument("--objectives", nargs="+", choices=["matching", "likelihood"], default=["matching"])
     parser.add_argument("--hidden-units", nargs="+", type=int, default=(64, 64))
     parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--precision", action="store_true")
+    parser.add_argument("--rows", type=int, default=10_000, help="of --precision")
     parser.add_argument("--repeats", type=int, default=30)
     arguments = parser.parse_args()
     if arguments.train is not None:
@@ -167,6 +202,8 @@ def main():
                 train(name, tff.objectives.FlowMatching(time=PROBLEMS[name]), seconds, 512, 1e-2, hidden_units)
             if "likelihood" in arguments.objectives:
                 train(name, "likelihood", seconds, 256, 2e-3, hidden_units)
+    elif arguments.precision:
+        precision(2, (64, 64, 64), arguments.rows, arguments.repeats)
     else:
         for event_size, hidden_units in ((2, (64, 64, 64)), (2, (64, 64))):
             print(f"D = {event_size}, hidden units {hidden_units}", flush=True)

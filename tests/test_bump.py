@@ -111,13 +111,31 @@ def test_slope_stays_above_its_bound(bump):
     assert bump.min_slope * (1 - 1e-3) < np.min(slope) < 2 * bump.min_slope
 
 
-@kinds
+@pytest.mark.parametrize("num_components", [2, 3, 4, 8, 20])
 @pytest.mark.parametrize("dtype, tolerance", [("float32", 2e-6), ("float64", 1e-14)])
-def test_starts_as_the_identity(bump, dtype, tolerance):
-    x = points(dtype=dtype)
+def test_starts_as_the_identity(num_components, dtype, tolerance):
+    bump, x = Bump(num_components, bound=1.0), points(dtype=dtype)
     y, log_slope = bump.forward(x, parameters_of(bump, scale=0.0, dtype=dtype))
     np.testing.assert_allclose(y, x, atol=tolerance)
     np.testing.assert_allclose(log_slope, np.zeros_like(x), atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("num_components, tolerance", [(2, 0.05), (4, 0.005), (5, 0.005), (6, 1.3e-4), (8, 1.3e-4)])
+def test_starts_near_the_identity_on_a_circle(num_components, tolerance):
+    bump, x = Bump(num_components, bound=1.0, circular=True), points()
+    y, log_slope = bump.forward(x, parameters_of(bump, scale=0.0))
+    np.testing.assert_allclose(y, x, atol=tolerance / num_components)
+    np.testing.assert_allclose(log_slope, np.zeros_like(x), atol=tolerance)
+
+
+@pytest.mark.parametrize("circular", [False, True])
+def test_slope_has_no_ripples_where_the_ramps_have_left(circular):
+    bump = Bump(bound=1.0, circular=circular)
+    parameters = np.zeros([bump.num_parameters, 1])
+    parameters[bump.num_components : 2 * bump.num_components] = 0.25 if circular else -2.0  # of [0, 1], and σ(-2)
+    parameters[2 * bump.num_components :] = -6.0  # narrow
+    _, log_slope = bump.forward(tf.linspace(-0.2, 0.2, 401)[:, tf.newaxis], tf.constant(parameters, tf.float32))
+    assert np.max(log_slope) < np.log(2 * bump.min_slope)
 
 
 @kinds
