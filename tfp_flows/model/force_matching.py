@@ -18,7 +18,7 @@ class ForceMatching:
 
     For data from exp(-U) / Z, with the energy U in units of kT, the force f = -∇U is ∇ log p of the true density: D
     numbers per sample beside the one that the likelihood learns from. The flow should be smooth, as `tff.flows.smooth`
-    is: the forces of a spline flow jump.
+    is: the forces of a spline flow jump, and in training on them its narrow bins can have derivatives beyond float32.
 
     Arguments:
       weight: w, in squared units of length. The squares are summed over the coordinates.
