@@ -81,21 +81,22 @@ def test_bijectors_of_any_composition(name):
 
 
 def test_distributions_get_the_batch_shape_and_independent_draws():
-    flow = moved(tff.flows.realnvp(2, num_layers=2, context_size=3, seed=0))
-    posterior = tff.condition(flow, CONTEXT)
+    flow = moved(tff.flows.realnvp(2, num_layers=2, context_size=3, dtype="float64", seed=0))
+    contexts, x = CONTEXT.astype("float64"), X.astype("float64")
+    posterior = tff.condition(flow, contexts)
     assert type(posterior) is type(flow)
     assert posterior.batch_shape == [5] and posterior.batch_shape_tensor().numpy().tolist() == [5]
     draws, log_prob = posterior.experimental_sample_and_log_prob(1000, seed=(0, 1))
     assert draws.shape == (1000, 5, 2)
     model = tff.FlowModel(flow)
-    np.testing.assert_allclose(log_prob, model.log_prob(draws, CONTEXT), rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(posterior.log_prob(X), model.log_prob(X, CONTEXT), rtol=1e-5, atol=1e-5)
-    z = np.array(model.inverse(draws, CONTEXT))
+    np.testing.assert_allclose(log_prob, model.log_prob(draws, contexts), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(posterior.log_prob(x), model.log_prob(x, contexts), rtol=1e-10, atol=1e-10)
+    z = np.array(model.inverse(draws, contexts))
     assert np.abs(np.corrcoef(z[:, :, 0].T) - np.eye(5)).max() < 0.15  # not one draw of the base for all contexts
-    one = tff.condition(flow, CONTEXT[0])
+    one = tff.condition(flow, contexts[0])
     assert one.batch_shape == [] and one.sample(4).shape == (4, 2)
-    np.testing.assert_allclose(one.log_prob(X), model.log_prob(X, CONTEXT[0]), rtol=1e-5, atol=1e-5)
-    assert tff.condition(flow, CONTEXT[:, None]).sample(4).shape == (4, 5, 1, 2)
+    np.testing.assert_allclose(one.log_prob(x), model.log_prob(x, contexts[0]), rtol=1e-10, atol=1e-10)
+    assert tff.condition(flow, contexts[:, None]).sample(4).shape == (4, 5, 1, 2)
 
 
 def test_inside_tfps_distributions():

@@ -122,7 +122,7 @@ def _ridge(c, x):
 
 
 def _singular_vectors(c):
-    """U, s and V of c = U diag(s) Vᵀ, by the smaller of c cᵀ and cᵀ c: a tenth of the time of a decomposition of c.
+    """U, s and V of c = U diag(s) Vᵀ, by the smaller of c cᵀ and cᵀ c: a third of the time of a decomposition of c.
 
     Squares lose half of the digits of small s; those without a digit left have no direction, and are left out.
     """
