@@ -162,6 +162,19 @@ def test_linear_regression_of_few_data_does_not_believe_its_own_residuals(num_fe
     assert np.all(z.std(0) < 2)  # residuals of least squares in the data themselves would give far more
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("num_rows, num_features", [(2, 1), (3, 50), (50, 3)])
+def test_linear_regression_knows_no_units(num_rows, num_features):
+    random = np.random.default_rng(0)
+    x, context = random.normal(size=[num_rows, 2]), random.normal(size=[num_rows, num_features])
+    results = []
+    for unit in (1, 1e6):
+        regression = bijectors.LinearRegression(2, context_size=num_features, dtype="float64")
+        regression.adapt(x, unit * context)
+        results.append(regression.inverse(tf.constant(x), context=tf.constant(unit * context)))
+    np.testing.assert_allclose(*results, rtol=1e-6)
+
+
 def test_linear_regression_of_what_is_known_exactly_or_constant():
     _, context = linear_data(50, 3)
     for x in (np.ones([50, 3]), context):

@@ -109,7 +109,8 @@ def _ridge(c, x):
     center, mean = c.mean(0), x.mean(0)
     u, s, v = _singular_vectors(c - center)
     u_x, best = u.T @ (x - mean), (np.inf,)
-    for penalty in len(x) * np.logspace(-6, 3, 19):
+    unit = np.sum(s**2) / max(len(s), 1)  # of standardized contexts the number of rows
+    for penalty in unit * np.logspace(-6, 3, 19):
         shrinkage = s**2 / (s**2 + penalty)
         leverage = u**2 @ shrinkage + 1 / len(x)
         residuals = (x - mean - u @ (shrinkage[:, np.newaxis] * u_x)) / (1 - leverage)[:, np.newaxis]
