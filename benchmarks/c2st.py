@@ -29,7 +29,7 @@ def c2st(x, y, seed=1):
     epoch, accuracy = classifiers(rows, labels, rng)
     least, waited, found = np.full(FOLDS, np.inf), np.zeros(FOLDS, int), np.full(FOLDS, np.nan)
     for k in range(MAX_EPOCHS):
-        order = rng.permuted(training, 1)[:, : steps * BATCH].reshape(FOLDS, steps, BATCH).swapaxes(0, 1)
+        order = rng.permuted(training, axis=1)[:, : steps * BATCH].reshape(FOLDS, steps, BATCH).swapaxes(0, 1)
         loss = epoch(tf.constant(order, tf.int32)).numpy()
         waited = np.where(loss > least - TOLERANCE, waited + 1, 0)
         least = np.minimum(least, loss)
