@@ -25,11 +25,12 @@ def c2st(x, y, seed=1):
     labels = np.repeat(np.float32([0, 1]), [len(x), len(y)])
     held_out = rng.permutation(len(rows))[: len(rows) // FOLDS * FOLDS].reshape(FOLDS, -1)
     training = np.stack([np.delete(held_out, fold, 0).ravel() for fold in range(FOLDS)])
-    steps = training.shape[1] // BATCH
+    batch = min(BATCH, training.shape[1])
+    steps = training.shape[1] // batch  # the rest of a pass, less than a batch, is left out
     epoch, accuracy = classifiers(rows, labels, rng)
     least, waited, found = np.full(FOLDS, np.inf), np.zeros(FOLDS, int), np.full(FOLDS, np.nan)
     for k in range(MAX_EPOCHS):
-        order = rng.permuted(training, axis=1)[:, : steps * BATCH].reshape(FOLDS, steps, BATCH).swapaxes(0, 1)
+        order = rng.permuted(training, axis=1)[:, : steps * batch].reshape(FOLDS, steps, batch).swapaxes(0, 1)
         loss = epoch(tf.constant(order, tf.int32)).numpy()
         waited = np.where(loss > least - TOLERANCE, waited + 1, 0)
         least = np.minimum(least, loss)
